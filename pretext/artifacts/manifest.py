@@ -1,0 +1,263 @@
+"""The record beside every output: what was asked, from what it was made, with what, and whether it is done.
+
+A manifest says `running` before work and `done` after it; one marked done proves whole outputs made from the parents it names.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pretext
+from pretext.artifacts.atomic import file_sha256, read_json, write_json
+from pretext.errors import ArtifactError
+
+SCHEMA = 1
+LIBRARIES = ("torch", "torchvision", "numpy", "pyarrow", "scikit-learn", "scikit-image", "safetensors", "pillow")
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """What an artifact was made from: `kind` is data, checkpoint, features or result."""
+
+    kind: str
+    path: str
+    fingerprint: str
+
+    def as_json(self) -> dict[str, str]:
+        return {"kind": self.kind, "path": self.path, "fingerprint": self.fingerprint}
+
+
+@dataclass(slots=True)
+class Record:
+    """One stage's manifest, from its begin to its end.
+
+    Args:
+        path: The manifest's file.
+        stage: Which stage writes it.
+        request: The options that decide the output, as given (with `auto` where the user left it).
+        parents: The inputs, with their fingerprints.
+    """
+
+    path: Path
+    stage: str
+    request: Mapping[str, Any]
+    parents: Sequence[Parent] = ()
+    content: dict[str, Any] = field(default_factory=dict)
+    _begun: float = 0.0
+    _spent: float = 0.0
+
+    def is_done(self, *, overwrite: bool, stale: Sequence[Path] = ()) -> bool:
+        """Whether the output is there, whole, and made by the same request from the same parents.
+
+        A half-finished output of the same request is gone on with. With `overwrite`, an output of another request, or
+        a finished one, is removed together with `stale`.
+
+        Raises:
+            ArtifactError: If the output was made with other options or from other parents, and `overwrite` is False.
+        """
+        if not self.path.exists():
+            return False
+        found = read_manifest(self.path)
+        differences = self._differences(found)
+        if overwrite and (differences or found["status"] == "done"):
+            self._remove(found, stale)
+            return False
+        if differences:
+            raise ArtifactError(f"{self.path.parent} already holds another {self.stage}: {'; '.join(differences)}",
+                                hint="--overwrite replaces it, or choose another place")  # fmt: skip
+        self._spent = float(found.get("wall_seconds", 0.0))
+        if found["status"] != "done":
+            self.content = found
+            return False
+        broken = missing_outputs(self.path, found)
+        if broken:
+            self.content = found | {"status": "running"}
+            return False
+        self.content = found
+        return True
+
+    def begin(self, resolved: Mapping[str, Any], *, seed: int | None, device: str | None = None) -> None:
+        """Write the manifest with status `running`, before any work."""
+        self._begun = time.monotonic()
+        self.content = {
+            "schema": SCHEMA, "stage": self.stage, "status": "running",
+            "request": dict(self.request), "config": dict(resolved), "seed": seed,
+            "parents": [parent.as_json() for parent in self.parents],
+            "versions": versions(), "device": device_facts(device),
+            "started": self.content.get("started", _now()), "wall_seconds": self._spent,
+            "progress": self.content.get("progress", {}), "outputs": {},
+        }  # fmt: skip
+        write_json(self.path, self.content)
+
+    def note(self, progress: Mapping[str, Any]) -> None:
+        """Write down how far the work is, for a restart."""
+        self.content["progress"] = dict(progress)
+        self.content["wall_seconds"] = round(self.spent_seconds, 3)
+        write_json(self.path, self.content)
+
+    def finish(self, outputs: Sequence[Path], *, summary: Mapping[str, Any],
+               known: Mapping[str, str] | None = None) -> dict[str, Any]:  # fmt: skip
+        """Record the outputs' fingerprints and mark the manifest `done`; returns its content."""
+        hashes = known or {}
+        self.content["outputs"] = {
+            path.name: {"sha256": hashes.get(path.name) or file_sha256(path), "bytes": path.stat().st_size}
+            for path in outputs
+        }
+        self.content |= {"status": "done", "summary": dict(summary), "finished": _now(),
+                         "wall_seconds": round(self.spent_seconds, 3)}  # fmt: skip
+        self.content.pop("progress", None)
+        write_json(self.path, self.content)
+        return self.content
+
+    @property
+    def spent_seconds(self) -> float:
+        """Wall time so far, over all restarts."""
+        return self._spent + (time.monotonic() - self._begun if self._begun else 0.0)
+
+    def _differences(self, found: Mapping[str, Any]) -> list[str]:
+        lines = [] if found["stage"] == self.stage else [f"it is the output of {found['stage']}"]
+        before, after = found.get("request", {}), dict(self.request)
+        lines += [f"{name} was {before.get(name)!r}, now {after.get(name)!r}"
+                  for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]  # fmt: skip
+        return lines + self._parent_differences(list(found["parents"]))
+
+    def _parent_differences(self, old: list[dict[str, str]]) -> list[str]:
+        """Parents are matched by kind and content, so that one that moved is the same; a kind may have several."""
+        lines, changed = [], []
+        for parent in self.parents:
+            same = [p for p in old if (p["kind"], p["fingerprint"]) == (parent.kind, parent.fingerprint)]
+            if same:
+                old.remove(same[0])
+            else:
+                changed.append(parent)
+        for parent in changed:
+            before = sorted((p for p in old if p["kind"] == parent.kind), key=lambda p: p["path"] != parent.path)
+            lines.append(f"its {parent.kind} ({parent.path}) {'has changed since' if before else 'is new'}")
+            if before:
+                old.remove(before[0])
+        return lines + [f"it was made from {parent['path']} as well" for parent in old]
+
+    def _remove(self, found: Mapping[str, Any], stale: Sequence[Path]) -> None:
+        # The manifest goes first: files without one are no artifact, a manifest without its files would be a lie.
+        for path in [self.path, *(self.path.parent / name for name in found["outputs"]), *stale]:
+            try:
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+            except OSError as error:
+                raise ArtifactError(f"{path} can't be removed: {error.strerror or error}") from error
+        self.content = {}
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a manifest.
+
+    Raises:
+        ArtifactError: If it is missing, not JSON, not a manifest, or of a later schema.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("status") not in ("running", "done") or "stage" not in content:
+        raise ArtifactError(f"{path} is not a manifest of this toolkit")
+    if content.get("schema") != SCHEMA:
+        raise ArtifactError(f"{path} has schema {content.get('schema')!r}, this version reads {SCHEMA}")
+    sections: dict[str, Any] = {"request": {}, "config": {}, "progress": {}, "outputs": {}, "summary": {}, "parents": []}
+    content = sections | {"wall_seconds": 0.0} | content
+    wrong = [name for name, empty in sections.items() if not isinstance(content[name], type(empty))]
+    wrong = wrong or [name for name, entries in (("outputs", content["outputs"].items()), ("parents", content["parents"]))
+                      if not all(ENTRY_CHECKS[name](entry) for entry in entries)]  # fmt: skip
+    if not _is_number(content["wall_seconds"]):
+        wrong.append("wall_seconds")
+    if wrong:
+        raise ArtifactError(f"{path} is damaged: its section '{wrong[0]}' is not what this toolkit writes",
+                            hint="remove what is there, and make it again")  # fmt: skip
+    return content
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def _is_output(entry: tuple[str, Any]) -> bool:
+    """The name must be a plain one: what it names is removed on --overwrite, and must never lie elsewhere."""
+    name, facts = entry
+    plain = name not in ("", ".", "..") and not set(name) & set("/\\\0")
+    return plain and isinstance(facts, dict) and _is_number(facts.get("bytes")) and isinstance(facts.get("sha256"), str)
+
+
+def _is_parent(entry: Any) -> bool:
+    return isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("kind", "path", "fingerprint"))
+
+
+ENTRY_CHECKS: dict[str, Callable[[Any], bool]] = {"outputs": _is_output, "parents": _is_parent}
+
+
+def missing_outputs(path: Path, content: Mapping[str, Any]) -> list[str]:
+    """Names of a done manifest's outputs that are absent or of another size."""
+    names = []
+    for name, facts in content["outputs"].items():
+        file = path.parent / name
+        try:
+            whole = file.is_file() and file.stat().st_size == facts["bytes"]
+        except OSError:
+            whole = False
+        if not whole:
+            names.append(name)
+    return names
+
+
+def require_done(path: Path, *, hint: str) -> dict[str, Any]:
+    """Read a manifest that must be of finished, whole work.
+
+    Raises:
+        ArtifactError: If it is missing or unfinished, or an output is missing or of another size.
+    """
+    if not path.exists():
+        raise ArtifactError(f"{path.parent} has no {path.name}", hint=hint)
+    content = read_manifest(path)
+    if content["status"] != "done":
+        raise ArtifactError(f"{path} says the {content['stage']} is not finished", hint=hint)
+    broken = missing_outputs(path, content)
+    if broken:
+        raise ArtifactError(f"{path.parent / broken[0]} is missing or not of the size that {path.name} states", hint=hint)
+    return content
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, Python and the libraries that decide numbers."""
+    found = {"pretext": pretext.__version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def device_facts(device: str | None) -> dict[str, Any]:
+    """The hardware by model, never by host name."""
+    return {"device": device or "cpu", "processor": _processor(), "cores": os.cpu_count(), "system": platform.system()}
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,187 @@
+"""Prepared images on disk: Arrow IPC files, read by memory map without a copy.
+
+A shard has one row per image and four columns; the schema's metadata says what each means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pretext.artifacts.atomic import atomic_path, content_sha256
+from pretext.artifacts.layout import DataLayout
+from pretext.artifacts.manifest import require_done
+from pretext.errors import ArtifactError
+
+COLUMNS = {
+    "id": "where the image comes from: split and number, or the path below the source's folder",
+    "image": "uint8 sRGB, rows x columns x (red, green, blue), row 0 at the top",
+    "label": "class index from 0; null where the image has no label",
+    "folds": "numbers of the data set's official folds whose training part holds the image; null where there are none",
+}
+ROWS_PER_BATCH = 512
+
+
+def shard_schema(image_size: int) -> pa.Schema:
+    """The schema of shards with square images of `image_size` px."""
+    image = pa.fixed_shape_tensor(pa.uint8(), (image_size, image_size, 3), dim_names=["row", "column", "channel"])
+    types = {"id": pa.string(), "image": image, "label": pa.int32(), "folds": pa.list_(pa.int16())}
+    return pa.schema([pa.field(name, types[name], metadata={"meaning": text}) for name, text in COLUMNS.items()],
+                     metadata={"pretext.schema": "1", "color": "sRGB"})  # fmt: skip
+
+
+def write_shard(path: Path, rows: Iterable[tuple[str, np.ndarray, int | None, Sequence[int]]], *, image_size: int) -> int:
+    """Write rows (id, image_HWC uint8, label, folds) atomically; holds 512 images at a time. Returns their number."""
+    schema = shard_schema(image_size)
+    count = 0
+    with atomic_path(path) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for chunk in _chunks(rows, ROWS_PER_BATCH):
+            writer.write_batch(_record_batch(chunk, schema))
+            count += len(chunk)
+    return count
+
+
+def _chunks(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    chunk: list[Any] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _record_batch(rows: list[Any], schema: pa.Schema) -> pa.RecordBatch:
+    ids, images, labels, folds = zip(*rows, strict=True)
+    # Contiguous: Arrow takes an array's memory as it lies, and a stack of transposed images lies transposed.
+    tensor = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(np.stack(images))).storage
+    image = pa.ExtensionArray.from_storage(schema.field("image").type, tensor)
+    columns = [pa.array(ids, pa.string()), image, pa.array(labels, pa.int32()),
+               pa.array([list(fold) or None for fold in folds], pa.list_(pa.int16()))]  # fmt: skip
+    return pa.record_batch(columns, schema=schema)
+
+
+class Shard:
+    """One memory-mapped shard. `image_NHWC` is made of views into the map: reading a row touches only its pages."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._source = pa.memory_map(str(path))
+            self._reader = pa.ipc.open_file(self._source)
+            batches = [self._reader.get_batch(i) for i in range(self._reader.num_record_batches)]
+            _check_schema(path, self._reader.schema)
+            self.image_views = [batch.column("image").to_numpy_ndarray() for batch in batches]
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise ArtifactError(f"{path} can't be read as an Arrow file: {error}",
+                                hint="prepare the data again with --overwrite") from error  # fmt: skip
+        self.table = pa.Table.from_batches(batches, schema=self._reader.schema)
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+
+def _check_schema(path: Path, schema: pa.Schema) -> None:
+    image = schema.field("image").type if schema.names == list(COLUMNS) else None
+    if not isinstance(image, pa.FixedShapeTensorType) or not schema.equals(shard_schema(image.shape[0])):
+        raise ArtifactError(f"{path} is not a shard of this toolkit: its columns are "
+                            + ", ".join(f"{field.name} ({field.type})" for field in schema))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """A prepared data set that is done and whole."""
+
+    layout: DataLayout
+    manifest: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["summary"]["name"])
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.manifest["summary"]["fingerprint"])
+
+    @property
+    def image_size(self) -> int:
+        return int(self.manifest["summary"]["image_size"])
+
+    @property
+    def class_names(self) -> list[str]:
+        return list(self.manifest["summary"]["class_names"])
+
+    @property
+    def num_images(self) -> dict[str, int]:
+        """Images per split."""
+        return {name: split["num_images"] for name, split in self.manifest["summary"]["splits"].items()}
+
+    def split(self, name: str) -> Split:
+        """Open one split, or several joined by + such as "train+unlabeled".
+
+        Raises:
+            ArtifactError: If the data set has no such split.
+        """
+        splits = self.manifest["summary"]["splits"]
+        parts = name.split("+")
+        if absent := [part for part in parts if part not in splits]:
+            raise ArtifactError(f"data set {self.name} has no split '{absent[0]}'; it has {', '.join(splits)}")
+        files = [shard["file"] for part in parts for shard in splits[part]["shards"]]
+        return Split([Shard(self.layout.folder / file) for file in files], self.image_size)
+
+
+def open_data(layout: DataLayout) -> DataSet:
+    """Open a prepared data set.
+
+    Raises:
+        ArtifactError: If it is no data set, unfinished, or a shard is missing or of the wrong size.
+    """
+    manifest = require_done(layout.manifest, hint=f"pretext prepare-data makes {layout.folder.name} whole")
+    if manifest["stage"] != "prepare-data":
+        raise ArtifactError(f"{layout.folder} is no data set: it is the output of {manifest['stage']}")
+    return DataSet(layout, manifest)
+
+
+def data_fingerprint(image_size: int, shards: dict[str, list[str]]) -> str:
+    """The fingerprint of a data set's content: sizes, splits and the shards' own fingerprints."""
+    return content_sha256({"schema": 1, "image_size": image_size, "shards": shards})
+
+
+class Split:
+    """The images of one split, in order, over all its shards."""
+
+    def __init__(self, shards: list[Shard], image_size: int) -> None:
+        self.image_size = image_size
+        self._shards = shards
+        self._views = [view for shard in shards for view in shard.image_views]
+        self._starts = np.cumsum([0, *(len(view) for view in self._views)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def read_images(self, index_B: np.ndarray, out_BHWC: np.ndarray | None = None) -> np.ndarray:
+        """Copy the images at these positions into one array (B, H, W, 3) uint8; the only copy that is made."""
+        if out_BHWC is None:
+            out_BHWC = np.empty((len(index_B), self.image_size, self.image_size, 3), np.uint8)
+        owner_B = np.searchsorted(self._starts, index_B, side="right") - 1
+        for owner in np.unique(owner_B):
+            here = np.flatnonzero(owner_B == owner)
+            out_BHWC[here] = self._views[owner][index_B[here] - self._starts[owner]]
+        return out_BHWC
+
+    def ids(self) -> list[str]:
+        return [value for shard in self._shards for value in shard.table["id"].to_pylist()]
+
+    def labels(self) -> np.ndarray:
+        """Labels (N,) int64, -1 for none: only for masks, never for scores."""
+        columns = [shard.table["label"].fill_null(-1).to_numpy() for shard in self._shards]
+        return np.concatenate(columns).astype(np.int64) if columns else np.empty(0, np.int64)
+
+    def folds(self) -> list[list[int]]:
+        """Official folds of each image; empty lists where there are none."""
+        return [value or [] for shard in self._shards for value in shard.table["folds"].to_pylist()]

@@ -1,0 +1,9 @@
+"""Random changes of images that leave what they show the same."""
+
+from __future__ import annotations
+
+from pretext.augment.batched import apply_draws, augment_batch
+from pretext.augment.draws import Draws, draw
+from pretext.augment.presets import AUGMENTATIONS, Augmentation, get_augmentation
+
+__all__ = ["AUGMENTATIONS", "Augmentation", "Draws", "apply_draws", "augment_batch", "draw", "get_augmentation"]

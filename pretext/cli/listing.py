@@ -1,0 +1,123 @@
+"""`pretext list` and `pretext inspect`: what there is to choose from, and what a file is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pretext.artifacts.atomic import read_json
+from pretext.artifacts.layout import MANIFEST, RunLayout
+from pretext.catalog import AXES
+from pretext.cli.errors import one_line
+from pretext.errors import ArtifactError, UnknownVariantError
+from pretext.registry import Registry
+
+
+def list_axis(axis: str | None, *, as_json: bool) -> str:
+    """One line for every variant: name, what it is, its options, its paper.
+
+    Raises:
+        UnknownVariantError: If there is no such axis.
+    """
+    tables = AXES if axis is None else {axis: _axis(axis)}
+    if as_json:
+        rows = {name: [{"name": row.name, "summary": row.summary, "paper": row.paper, "options": dict(row.reads)}
+                       for row in table.values()] for name, table in tables.items()}  # fmt: skip
+        return json.dumps(rows if axis is None else rows[axis])
+    blocks = []
+    for name, table in tables.items():
+        width = max(len(row.name) for row in table.values())
+        lines = [f"  {row.name:<{width}}  {row.summary}{f' [{row.paper}]' if row.paper else ''}" for row in table.values()]
+        blocks.append("\n".join([name, *lines]))
+    return "\n\n".join(blocks)
+
+
+def _axis(name: str) -> Registry:
+    for axis, table in AXES.items():
+        if name in (axis, table.axis):
+            return table
+    raise UnknownVariantError(f"axis '{name}' is unknown; there are: {', '.join(AXES)}", hint="pretext list")
+
+
+def describe(path: Path, *, as_json: bool) -> str:
+    """What an artifact is, from what it was made, with what.
+
+    Raises:
+        ArtifactError: If there is nothing at the path, or it is no artifact of this toolkit.
+    """
+    facts = _facts(path)
+    if as_json:
+        return json.dumps(facts, default=str)
+    return "\n".join(one_line(line) for line in _lines(facts))
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        # Raw pixels are a run without training: their folder has the features' record only.
+        records = [path / MANIFEST, RunLayout(path).record("features")]
+        if not (there := [record for record in records if record.exists()]):
+            raise ArtifactError(f"{path} is neither a run nor a data set: it has no {MANIFEST}")
+        path = there[0]
+    if not path.exists():
+        raise ArtifactError(f"{path} does not exist")
+    if path.suffix == ".json":
+        content = read_json(path)
+        kind = "manifest" if path.name.endswith(MANIFEST) else "result"
+        return {"file": str(path), "what": kind, **(content if isinstance(content, dict) else {"content": content})}
+    if path.suffix == ".safetensors":
+        return {"file": str(path), "what": "weights", **_checkpoint_facts(path)}
+    if path.suffix == ".parquet":
+        return {"file": str(path), "what": "table", **_parquet_facts(path)}
+    if path.suffix == ".arrow":
+        return {"file": str(path), "what": "shard of images", **_shard_facts(path)}
+    raise ArtifactError(f"{path} is no artifact of this toolkit (.json, .safetensors, .parquet or .arrow)")
+
+
+def _checkpoint_facts(path: Path) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    from pretext.artifacts.checkpoint import read_header
+
+    header = read_header(path)
+    with safe_open(path, framework="numpy") as file:
+        tensors = {name: file.get_slice(name) for name in file.keys()}
+        shapes = {name: f"{tensor.get_dtype()} {tuple(tensor.get_shape())}" for name, tensor in tensors.items()}
+    return {"header": header, "tensors": shapes}
+
+
+def _parquet_facts(path: Path) -> dict[str, Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ArtifactError(f"{path} can't be read as Parquet: {error}") from error
+    header = (file.schema_arrow.metadata or {}).get(b"pretext")
+    columns = {field.name: str(field.type) for field in file.schema_arrow}
+    return {"rows": file.metadata.num_rows, "columns": columns, "header": json.loads(header) if header else {}}
+
+
+def _shard_facts(path: Path) -> dict[str, Any]:
+    from pretext.artifacts.shards import Shard
+
+    shard = Shard(path)
+    meanings = {field.name: (field.metadata or {}).get(b"meaning", b"").decode() for field in shard.table.schema}
+    return {"rows": len(shard), "image": str(shard.image_views[0].shape[1:]) if shard.image_views else "", "columns": meanings}
+
+
+def _lines(value: Any, indent: str = "") -> list[str]:
+    if not isinstance(value, dict):
+        return [f"{indent}{value}"]
+    lines = []
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            lines += [f"{indent}{key}:", *_lines(item, indent + "  ")]
+        elif isinstance(item, list) and item and isinstance(item[0], dict):
+            lines += [f"{indent}{key}:"]
+            for entry in item:
+                lines.append(f"{indent}  - " + ", ".join(f"{k} {v}" for k, v in entry.items()))
+        else:
+            lines.append(f"{indent}{key}: {item}")
+    return lines

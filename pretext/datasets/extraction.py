@@ -1,0 +1,89 @@
+"""Extract a .tar.gz that may be hostile or broken, so that its folder appears whole or not at all."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import tarfile
+import zlib
+from pathlib import Path
+
+from pretext.errors import DataError
+
+MAX_TAIL_BYTES = 1 << 20  # tar pads its end with zeros, by default up to 10 KiB
+
+
+def extract(archive: Path, into: Path, *, member_root: str, max_total_bytes: int = 64 * 1024**3) -> Path:
+    """Extract the folder `member_root` of a .tar.gz to `into`/`member_root`.
+
+    Only plain files and folders below `member_root` are taken; harmless members beside it are left out. One process at
+    a time may extract to the same place.
+
+    Args:
+        archive: The .tar.gz file.
+        into: An existing folder.
+        member_root: The folder at the archive's root.
+        max_total_bytes: Refuse an archive whose files are longer than this together.
+
+    Returns:
+        `into`/`member_root`, with the times the archive gives its files.
+
+    Raises:
+        DataError: If that folder exists already, the archive is broken or has no such folder, a member is a link or
+            a device or has a name that leads out, or the files are too long together. Nothing is left behind then.
+    """
+    target = into / member_root
+    if target.exists():
+        raise DataError(f"{target} exists already", hint="remove it to extract the archive again")
+    beside = into / f".{member_root}.part"
+    try:
+        shutil.rmtree(beside, ignore_errors=True)  # what a killed process left
+        beside.mkdir()
+        _extract_members(archive, beside, member_root, max_total_bytes)
+        if not (beside / member_root).is_dir():
+            raise DataError(f"{archive} has no folder {member_root}/")
+        (beside / member_root).replace(target)
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{archive} can't be extracted: {error}", hint="fetch the archive again") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return target
+
+
+def check_member(member: tarfile.TarInfo, *, archive: Path) -> tuple[str, ...]:
+    """Return the parts of a member's name, once it is a plain file or folder whose name stays inside.
+
+    Raises:
+        DataError: If it is not.
+    """
+    name = member.name
+    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    # a backslash or a drive letter leads out on some systems only; no published set has either
+    if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or (len(name) > 1 and name[1] == ":"):
+        raise DataError(f"{archive} is refused: member {name!r} leads out of its folder")
+    if not (member.isdir() or member.type in (tarfile.REGTYPE, tarfile.AREGTYPE)) or member.issparse():
+        raise DataError(f"{archive} is refused: member {name!r} is neither a plain file nor a folder")
+    return parts
+
+
+def _extract_members(archive: Path, beside: Path, member_root: str, max_total_bytes: int) -> None:
+    total_bytes = 0
+    with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+        for member in tar:
+            parts = check_member(member, archive=archive)
+            total_bytes += member.size
+            if total_bytes > max_total_bytes:
+                raise DataError(f"{archive} is refused: it holds more than {max_total_bytes} bytes")
+            if parts[:1] != (member_root,):
+                continue
+            tar.extract(member, beside, filter="data")
+            if member.isfile():
+                with (beside / member.name).open("rb") as handle:
+                    os.fsync(handle.fileno())
+        # the sum over the whole stream stands at its end, which tarfile has no need to reach
+        tail_bytes = 0
+        while chunk := stream.read(MAX_TAIL_BYTES):
+            tail_bytes += len(chunk)
+            if tail_bytes > MAX_TAIL_BYTES:
+                raise DataError(f"{archive} is refused: it goes on for more than {MAX_TAIL_BYTES} bytes after its end")

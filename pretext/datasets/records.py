@@ -1,0 +1,62 @@
+"""Files that are nothing but records of one length, one after the other, as STL-10 and CIFAR lay their images."""
+
+from __future__ import annotations
+
+from io import FileIO
+from pathlib import Path
+
+import numpy as np
+
+from pretext.errors import DataError
+
+
+class RecordFile:
+    """A file of equal records, read one by one.
+
+    Plain reads and no memory map: the pages of a mapped 2.8 GB file count as this process's memory, and a mapped
+    file that shrinks kills the process where a short read can be told.
+
+    Args:
+        path: The file.
+        record_bytes: Length of one record.
+
+    Raises:
+        DataError: If the file is empty or its size is not a whole number of records.
+    """
+
+    def __init__(self, path: Path, *, record_bytes: int) -> None:
+        num_bytes = path.stat().st_size
+        if num_bytes == 0 or num_bytes % record_bytes != 0:
+            raise DataError(
+                f"{path} has {num_bytes} bytes, which is not one or more records of {record_bytes} bytes",
+                hint="the file is cut short or is not what its name says; fetch it again",
+            )
+        self.path = path
+        self.record_bytes = record_bytes
+        self.num_records = num_bytes // record_bytes
+
+    def read(self, handle: FileIO, index: int) -> np.ndarray:
+        """Return record `index` as (record_bytes,) uint8 from `handle`, the file opened unbuffered.
+
+        Raises:
+            DataError: If the file has become shorter since it was measured.
+        """
+        record = np.empty(self.record_bytes, dtype=np.uint8)
+        handle.seek(index * self.record_bytes)
+        num_read = handle.readinto(record.data)
+        if num_read != self.record_bytes:
+            raise DataError(f"{self.path} ends inside record {index}: {num_read} of {self.record_bytes} bytes")
+        return record
+
+
+def read_lines(path: Path) -> tuple[str, ...]:
+    """Return the non-empty lines of a small text file, stripped.
+
+    Raises:
+        DataError: If the file can't be read as ASCII text.
+    """
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} can't be read as text: {error}") from error
+    return tuple(line.strip() for line in lines if line.strip())

@@ -1,0 +1,21 @@
+"""The control without training: what the shape of the network alone is worth."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from pretext.encoders.base import Encoder
+from pretext.objectives.base import Objective
+
+
+class RandomControl(Objective):
+    """An encoder as it was initialised."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+
+def build_random(*, encoder: Encoder, loss: nn.Module | None, width: float) -> RandomControl:
+    """Wrap the encoder; there is no loss and nothing else to build."""
+    return RandomControl(encoder)

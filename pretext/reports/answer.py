@@ -1,0 +1,166 @@
+"""The question answered in plain sentences, and what a reader must be warned of, both computed from the data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from pretext.reports.compare import Entry, Evaluation, Study
+from pretext.reports.gather import look
+from pretext.reports.naming import FULL_KIND, PIXELS, RANDOM, SCRATCH, SCRATCH_KIND
+from pretext.reports.score_tables import is_significant
+from pretext.reports.tables import PLUS_MINUS, p_value, percent, points
+
+SMALL_TEST = 2000
+CONTROL_NAMES = {RANDOM: "a random encoder", PIXELS: "raw pixels", SCRATCH: "training from scratch"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The headline, and under it what each evaluation says: its label and sentences."""
+
+    headline: str
+    parts: list[tuple[str, list[str]]]
+
+
+def answer(study: Study) -> Answer:
+    """Which method is best, by how much, and how sure that is."""
+    parts = [(evaluation.label, _evaluation_sentences(evaluation)) for evaluation in study.evaluations]
+    winners = Counter(entry.method.label for evaluation in study.evaluations if (entry := best_trained(evaluation)))
+    if not winners:
+        return Answer("No finished result of a pretrained encoder is here yet.", parts)
+    (label, wins), rest = winners.most_common(1)[0], len(winners) - 1
+    total = winners.total()
+    if total == 1:
+        headline = f"Of the pretrained encoders, {label} scores best in the one evaluation that was made."
+    elif wins == total:
+        headline = f"Of the pretrained encoders, {label} scores best in all {total} evaluations."
+    else:
+        other = "another method" if rest == 1 else f"{rest} other methods"
+        headline = (f"No method wins everywhere: {label} scores best in {wins} of {total} evaluations, {other} in the "
+                    "rest.")  # fmt: skip
+    return Answer(headline + _surety(study), parts)
+
+
+def _surety(study: Study) -> str:
+    """Whether the leads over the next pretrained encoder are established, in one sentence."""
+    leads = []
+    for evaluation in study.evaluations:
+        trained = [entry for entry in evaluation.entries if not entry.method.is_control]
+        if len(trained) > 1:
+            leads.append(is_established(evaluation, trained[0], trained[1]))
+    if not leads:
+        return ""
+    if len(leads) == 1:
+        return f" Its lead over the runner-up is {'established' if leads[0] else 'not established'}."
+    if not any(leads):
+        return " The lead over the runner-up is established in none of them."
+    return f" The lead over the runner-up is established in {sum(leads)} of {len(leads)}."
+
+
+def best_trained(evaluation: Evaluation) -> Entry | None:
+    """The best entry that is no control."""
+    return next((entry for entry in evaluation.entries if not entry.method.is_control), None)
+
+
+def is_established(evaluation: Evaluation, a: Entry, b: Entry) -> bool:
+    """Whether a's lead over b holds over two or more seeds and over the test images."""
+    found = evaluation.seed_difference(a.method, b.method)
+    return found is not None and found.is_established
+
+
+def _evaluation_sentences(evaluation: Evaluation) -> list[str]:
+    best = best_trained(evaluation)
+    if best is None:
+        return ["Only controls have been measured."]
+    low, high = best.image_interval
+    sentences = [f"Best: {best.method.label}, {percent(best.top1)} % top-1, {_seeds(len(best.results))} (95 % "
+                 f"{percent(low)} to {percent(high)} over test images)."]  # fmt: skip
+    others = [entry for entry in evaluation.entries if entry is not best]
+    following = next((entry for entry in others if not entry.method.is_control), None)
+    control = next((entry for entry in others if entry.method.is_control), None)
+    if following:
+        sentences.append(f"Next: {following.method.label}, {_lead(evaluation, best, following, 'behind')}")
+    if control and control.top1 > best.top1:
+        sentences.append(f"Better than every pretrained encoder: the control {control.method.label}, "
+                         f"{_lead(evaluation, control, best, 'ahead')}")  # fmt: skip
+    elif control:
+        sentences.append(f"Best control: {control.method.label}, {_lead(evaluation, best, control, 'behind')}")
+    return sentences
+
+
+def _seeds(count: int) -> str:
+    return "one seed" if count == 1 else f"mean of {count} seeds"
+
+
+def _lead(evaluation: Evaluation, a: Entry, b: Entry, word: str) -> str:
+    """By how much a is ahead of b, and how sure that is; ends the sentence."""
+    tests = evaluation.tests_of(a.method, b.method)
+    held = sum(is_significant(test) for test in tests)
+    over_seeds = evaluation.seed_difference(a.method, b.method)
+    if over_seeds is None:
+        p = p_value(tests[0].p_holm)
+        test = f"McNemar with Holm's correction, p {p if p.startswith('<') else '= ' + p}"
+        size = f"{_points(tests[0].difference)} points {word}, of one seed"
+        if held:
+            return f"{size}: significant on these test images ({test}), but method or luck of the seed is open."
+        return f"{size}: not significant on these test images ({test})."
+    verdict = "established" if over_seeds.is_established else "not established"
+    return (f"{_points(over_seeds.mean)} points {word}, {verdict}: 95 % {_range(over_seeds.interval)} over "
+            f"{over_seeds.num_seeds} seeds, {_range(over_seeds.image_interval)} over test images; McNemar holds for "
+            f"{held} of {len(tests)}.")  # fmt: skip
+
+
+def _points(value: float) -> str:
+    return points(value).lstrip("+")
+
+
+def _range(interval: tuple[float, float]) -> str:
+    return f"{_points(interval[0])} to {_points(interval[1])}"
+
+
+def warnings(study: Study) -> list[str]:
+    """What a reader must know before believing the numbers."""
+    lines = []
+    if study.issues:
+        runs = sorted({issue.run for issue in study.issues})
+        lines.append(f"Not everything could be used: see Runs for {', '.join(runs)}.")
+    if not study.evaluations:
+        lines.append("There is no finished result to compare: run pretext probe or pretext fine-tune.")
+    data = list(dict.fromkeys(evaluation.data for evaluation in study.evaluations))
+    fingerprints = {look(result.content, "data", "fingerprint")
+                    for evaluation in study.evaluations for result in evaluation.results}  # fmt: skip
+    if len(fingerprints) > 1:
+        lines.append(f"The results are of {len(fingerprints)} different data sets ({', '.join(data)}). Scores on "
+                     "different data are never compared: each has evaluations of its own.")  # fmt: skip
+    lines += _missing_controls(study)
+    single = [entry.method.label for evaluation in study.evaluations for entry in evaluation.entries
+              if len(entry.results) == 1 and entry.method.identity.sort != PIXELS]  # fmt: skip
+    if single:
+        lines.append(f"One seed only: {', '.join(dict.fromkeys(single))}. Such a score cannot be told from the luck of "
+                     "its seed.")  # fmt: skip
+    two = [entry.method.label for evaluation in study.evaluations for entry in evaluation.entries
+           if len(entry.results) == 2]  # fmt: skip
+    if two:
+        lines.append("With two seeds an interval over seeds is very wide (Student's t has one degree of freedom): "
+                     "three or more tell much more.")  # fmt: skip
+    small = {evaluation.num_test for evaluation in study.evaluations if evaluation.num_test < SMALL_TEST}
+    if small:
+        num_test = min(small)
+        half = percent(1.96 * 0.5 / num_test**0.5)
+        lines.append(f"The smallest test set has {num_test:,} images: one score is only sure to about "
+                     f"{PLUS_MINUS}{half} points.")  # fmt: skip
+    return lines
+
+
+def _missing_controls(study: Study) -> list[str]:
+    """Which controls an evaluation lacks: no score means much without them."""
+    wanted = {FULL_KIND: (SCRATCH,), SCRATCH_KIND: ()}
+    missing: dict[str, list[str]] = {}
+    for evaluation in study.evaluations:
+        usual = (RANDOM, PIXELS) if evaluation.kind.startswith("probe-") else (RANDOM,)
+        there = {entry.method.identity.sort for entry in evaluation.entries}
+        for sort in wanted.get(evaluation.kind, usual):
+            if sort not in there:
+                missing.setdefault(sort, []).append(evaluation.label)
+    return [f"Controls missing: {CONTROL_NAMES[sort]} in {', '.join(labels)}." for sort, labels in missing.items()]

@@ -1,0 +1,88 @@
+"""Training and validation loss over epochs; only losses that measure the same thing share axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.lines import Line2D
+
+from pretext.reports.compare import Study
+from pretext.reports.gather import Run
+from pretext.reports.grouping import Method
+from pretext.reports.style import Look, Picture, finish, panels, plain, style, wrap
+
+LOSS_OPTIONS = ("name", "loss", "sigma", "truncate", "padding", "residual", "scale", "data fingerprint",
+                "encoder.image_size")  # fmt: skip
+LOG_ABOVE = 10  # a curve that falls by more than this is shown on a logarithmic axis
+Curve = list[tuple[float, float]]
+
+
+def loss_figure(study: Study, look: Mapping[str, Look]) -> Picture | None:
+    """A panel per loss, a colour per method, a line per seed; None where nothing was trained."""
+    groups = comparable_losses(study)
+    if not groups:
+        return None
+    with style():
+        figure, axes = panels(len(groups), height=2.1)
+        shown: dict[str, Line2D] = {}
+        for axis, (title, members) in zip(axes, groups.items(), strict=True):
+            values = []
+            for method, run in members:
+                own = look[method.identity.key]
+                for name, line, marker in (("train/loss", ":", ""), ("val/loss", "-", own.marker)):
+                    curve = curve_of(run, name)
+                    values += [value for _, value in curve]
+                    if curve:
+                        every = max(1, len(curve) // 6)
+                        (drawn,) = axis.plot(*zip(*curve, strict=True), color=own.color, linestyle=line, marker=marker,
+                                             markevery=every, markersize=3.5, linewidth=1)  # fmt: skip
+                        if line == "-":
+                            shown.setdefault(plain(method.label), drawn)
+            if values and min(values) > 0 and max(values) / min(values) > LOG_ABOVE:
+                axis.set_yscale("log")
+            axis.set(title=plain(wrap(title)), xlabel="epochs", ylabel="loss")
+            axis.grid()
+        handles = [*shown.values(), Line2D([], [], color="#222222"), Line2D([], [], color="#222222", linestyle=":")]
+        figure.legend(handles, [*shown, "validation", "training"], loc="outside lower center", ncols=4)
+        return finish(figure, "losses", "Loss while pretraining, a line per seed. Losses of different panels measure "
+                      "different things and are not comparable.", "Loss curves, a panel per loss.")  # fmt: skip
+
+
+def comparable_losses(study: Study) -> dict[str, list[tuple[Method, Run]]]:
+    """Runs by what their loss measures: the loss with its options, on the same data and image size."""
+    groups: dict[tuple[Any, ...], list[tuple[Method, Run]]] = {}
+    for method in study.methods:
+        for run in method.runs:
+            if not method.is_control and (curve_of(run, "train/loss") or curve_of(run, "val/loss")):
+                key = tuple(method.identity.options.get(name) for name in LOSS_OPTIONS)
+                groups.setdefault(key, []).append((method, run))
+    titles: dict[str, list[tuple[Method, Run]]] = {}
+    for key, members in groups.items():
+        title = _title(key, [other for other in groups if other is not key])
+        titles[title if title not in titles else f"{title} ({len(titles) + 1})"] = members
+    return titles
+
+
+def _title(key: tuple[Any, ...], others: list[tuple[Any, ...]]) -> str:
+    """The loss and its sigma, and the other options only where another panel differs in them alone."""
+    name, loss, sigma, *rest = key
+    words = [str(word) for word in ("" if name == "autoencode" else name, loss) if word]
+    if sigma is not None:
+        words.append(f"sigma {sigma:g}")
+    alike = [other for other in others if other[:3] == key[:3]]
+    for option, value, position in zip(LOSS_OPTIONS[3:], rest, range(3, len(key)), strict=True):
+        if any(other[position] != value for other in alike) and option != "data fingerprint":
+            words.append(f"{option.rpartition('.')[2].replace('_', ' ')} {value}")
+    return " ".join(words)
+
+
+def curve_of(run: Run, name: str) -> Curve:
+    """(epoch, value) from the rows per epoch; from those per step where there are not two epochs."""
+    rows: dict[str, Curve] = {"epoch": [], "step": []}
+    for row in run.curve:
+        epoch, value = row.get("epoch"), row.get(name)
+        if epoch is not None and value is not None and math.isfinite(value):
+            rows.setdefault(str(row.get("kind")), []).append((float(epoch), float(value)))
+    return rows["epoch"] if len(rows["epoch"]) > 1 or not rows["step"] else rows["step"]

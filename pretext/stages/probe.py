@@ -1,0 +1,143 @@
+"""`probe`: how much of the classes stands in frozen features, by a simple classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from pretext.artifacts.features import FeatureSplit, read_feature_header, read_split
+from pretext.artifacts.layout import RunLayout, find_run, probe_stem
+from pretext.artifacts.manifest import Parent, Record, require_done
+from pretext.artifacts.results import write_few_label_sets, write_predictions, write_result
+from pretext.config import identity
+from pretext.errors import ArtifactError, DataError
+from pretext.progress import Progress, Silent
+from pretext.registry import Variant
+from pretext.stage_configs import ProbeConfig
+from pretext.tasks.evaluation import Judged, few_label_rows, score_folds
+from pretext.tasks.plans import FoldPlan, few_label_ids, few_label_plans, plan_folds
+from pretext.training.device import resolve_compute
+from pretext.variants import choose_row
+
+
+def run(config: ProbeConfig, *, explicit: Collection[str] = (), progress: Progress | None = None) -> dict[str, Any]:
+    """Probe the features of one run; see `ProbeConfig` for the options.
+
+    Args:
+        config: The options.
+        explicit: Which of them the user gave; one that the classifier does not read is then an error.
+        progress: Where progress goes.
+
+    Returns:
+        The result file, status, and scores for the terminal.
+
+    Raises:
+        PretextError: For anything wrong with the options, the features or the disk.
+    """
+    progress = progress or Silent()
+    row, options = choose_row(config, "kind", explicit)
+    layout = find_run(config.run)
+    header, parents = _check_chain(layout)
+    stem = probe_stem(config.kind)
+    record = Record(layout.record(stem), stem, _request(config, options), parents)
+    if config.dry_run:
+        return {"output": str(layout.result(stem)), "status": "dry run", "reads": str(layout.features), "options": options}
+    if record.is_done(overwrite=config.overwrite):
+        return _outcome(layout, record.content, stem, "already done")
+
+    record.begin(_request(config, options), seed=config.seed)
+    train, test = _load(layout)
+    plans, selected_on = plan_folds(train.label_N, train.folds, folds=config.folds, k=config.k, seed=config.fold_seed,
+                                    has_test=test is not None)  # fmt: skip
+    with progress.task(f"{layout.folder.name} {stem}", None, "models") as task:
+        judged = _judge(row, options, config, header, train, test, plans)
+        task.advance(len(plans))
+        few_plans = few_label_plans(train.label_N, config.labels_per_class or (), draws=config.draws, seed=config.seed,
+                                    stratified=not config.unstratified, has_test=test is not None)  # fmt: skip
+        few = _judge(row, options, config, header, train, test, [few_plan.plan for few_plan in few_plans])
+        task.advance(len(few_plans))
+    shown = train if test is None else test
+    sections, predictions = score_folds(judged, shown.label_N, shown.ids)
+    content = {
+        "kind": stem, "protocol": _protocol(config, options, test is not None), **_described(header), **sections,
+        "selected_on": selected_on, "labels_per_class": few_label_rows(few_plans, few, shown.label_N) or None,
+        "parents": [parent.as_json() for parent in parents], "notes": [],
+    }  # fmt: skip
+    write_result(layout.result(stem), content)
+    write_predictions(layout.predictions(stem), predictions)
+    outputs = [layout.result(stem), layout.predictions(stem)]
+    if few_plans:
+        write_few_label_sets(layout.few_label_sets(stem), few_label_ids(few_plans, train.ids))
+        outputs.append(layout.few_label_sets(stem))
+    summary = {"top1": content["ensemble"]["top1"], "ci95": content["ci95"]["ensemble_top1"],
+               "fold_mean": content["mean"]["top1"]}  # fmt: skip
+    return _outcome(layout, record.finish(outputs, summary=summary), stem, "done")
+
+
+def _check_chain(layout: RunLayout) -> tuple[dict[str, Any], list[Parent]]:
+    """The features' header and the chain they end, refused where a link is broken.
+
+    Raises:
+        ArtifactError: If the features are missing, unfinished, or of a checkpoint that the run no longer holds.
+    """
+    again = f"pretext extract-features {layout.folder} --overwrite"
+    made = require_done(layout.record("features"), hint=f"pretext extract-features {layout.folder}")
+    header = read_feature_header(layout.features)
+    if layout.manifest.exists():
+        pretrained = require_done(layout.manifest, hint="run `pretext pretrain` again to finish it")
+        now = pretrained["outputs"]["checkpoint.safetensors"]["sha256"]
+        if header["checkpoint"] != now:
+            raise ArtifactError(f"{layout.features} was made from checkpoint {header['checkpoint']}, "
+                                f"but the run now holds {now}", hint=again)  # fmt: skip
+    return header, [Parent("features", str(layout.features), made["outputs"][layout.features.name]["sha256"])]
+
+
+def _request(config: ProbeConfig, options: dict[str, Any]) -> dict[str, Any]:
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+    return {name: value for name, value in identity(config).items() if name != "run"} | plain
+
+
+def _load(layout: RunLayout) -> tuple[FeatureSplit, FeatureSplit | None]:
+    """The labelled features: train, and test where there are any.
+
+    Raises:
+        DataError: If there are no labels to learn from.
+    """
+    train, test = read_split(layout.features, "train"), read_split(layout.features, "test")
+    if train is None:
+        raise DataError(f"{layout.features} holds no `train` split: there are no labels to learn from",
+                        hint="pretext extract-features RUN --data NAME, with a data set that has labels")  # fmt: skip
+    for name, split in (("train", train), ("test", test)):
+        if split is not None and (split.label_N < 0).any():
+            raise DataError(f"{int((split.label_N < 0).sum())} images of split `{name}` have no label")
+    return train, test
+
+
+def _judge(row: Variant, options: dict[str, Any], config: ProbeConfig, header: dict[str, Any], train: FeatureSplit,
+           test: FeatureSplit | None, plans: list[FoldPlan]) -> list[Judged]:  # fmt: skip
+    """The answers of one model a plan, all of them fitted together."""
+    if not plans:
+        return []
+    num_classes = max(len(header["data"]["class_names"]), int(np.max(train.label_N)) + 1)
+    return row.load()(train.feature_ND, train.label_N, None if test is None else test.feature_ND, plans,
+                      num_classes=num_classes, seed=config.seed, device=resolve_compute(config.device).device, **options)  # fmt: skip
+
+
+def _protocol(config: ProbeConfig, options: dict[str, Any], has_test: bool) -> dict[str, Any]:
+    facts: dict[str, Any] = {"name": config.folds, "test": "test split" if has_test else "held-out folds"}
+    facts |= {"k": config.k, "fold_seed": config.fold_seed} if config.folds == "kfold" else {}
+    return facts | {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+
+
+def _described(header: dict[str, Any]) -> dict[str, Any]:
+    return {name: header[name] for name in ("data", "encoder", "objective", "pretraining", "seed")}
+
+
+def _outcome(layout: RunLayout, content: dict[str, Any], stem: str, status: str) -> dict[str, Any]:
+    summary = content["summary"]
+    low, high = summary["ci95"]
+    return {"output": str(layout.result(stem)), "status": status,
+            "top-1": f"{100 * summary['top1']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f})",
+            "mean of folds": f"{100 * summary['fold_mean']:.2f} %", "seconds": content["wall_seconds"]}  # fmt: skip

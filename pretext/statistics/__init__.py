@@ -1,0 +1,1 @@
+"""How sure a score is and whether a difference is real: intervals and paired tests, without torch."""

@@ -1,0 +1,257 @@
+"""Classifier heads: as modules for an encoder, and fitted to frozen features, all folds as one stacked model.
+
+Letters beside the package's alphabet: F folds, n images of a fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from pretext.tasks.features import check_features, full_precision
+from pretext.tasks.folds import TrainSet, check_train_sets
+from pretext.tasks.head_training import INIT, FoldProgress, State, draw_epoch, generator, stacked_logits, train_epoch
+
+# (units, dropout rate) of each hidden layer
+HIDDEN: dict[str, tuple[tuple[int, float], ...]] = {"linear": (), "slides": ((128, 0.1), (128, 0.5))}
+
+SaveHeads = Callable[[State, dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadFit:
+    """The head of one fold, at its best epoch.
+
+    Attributes:
+        state: Loads into `build_head(...)` of the same shape; on the CPU.
+        best_epoch: The epoch, from 1, with the smallest held-out loss.
+        train_loss: Mean training loss of every epoch, dropout on.
+        heldout_loss: Held-out loss after every epoch.
+        stopped_early: Whether patience ran out before the epochs did.
+    """
+
+    state: State
+    best_epoch: int
+    train_loss: list[float]
+    heldout_loss: list[float]
+    stopped_early: bool
+
+    @torch.no_grad()
+    def logits(self, feature_ND: Tensor) -> Tensor:
+        """Logits of other images' features, (N, K), on their device."""
+        stacked = {name: value[None].to(feature_ND.device) for name, value in self.state.items()}
+        with full_precision():
+            return stacked_logits(stacked, feature_ND.float()[None])[0]
+
+
+def build_head(kind: str, num_features: int, num_classes: int) -> nn.Sequential:
+    """Build a classifier head, randomly initialised from torch's global generator.
+
+    Args:
+        kind: "linear": one linear layer. "slides": Linear(D, 128)-Sigmoid-Dropout 0.1-Linear(128, 128)-Sigmoid-
+            Dropout 0.5-Linear(128, K), the slides' "2 fully connected layers".
+        num_features: D.
+        num_classes: K.
+
+    Returns:
+        A module from feature_BD to logit_BK.
+
+    Raises:
+        ValueError: If the kind is unknown.
+
+    Reference: Golmakani's slides and repository on PSE, downstream.py.
+    """
+    if kind not in HIDDEN:
+        raise ValueError(f"head must be one of {sorted(HIDDEN)}, got {kind!r}")
+    layers: list[nn.Module] = []
+    width = num_features
+    for units, rate in HIDDEN[kind]:
+        layers += [nn.Linear(width, units), nn.Sigmoid(), nn.Dropout(rate)]
+        width = units
+    return nn.Sequential(*layers, nn.Linear(width, num_classes))
+
+
+def fit_heads(
+    feature_ND: Tensor,
+    label_N: Tensor,
+    train_sets: Sequence[TrainSet],
+    *,
+    kind: str,
+    num_classes: int,
+    epochs: int = 1000,
+    lr: float = 1e-4,
+    batch_size: int = 128,
+    patience: int = 50,
+    grad_clip: float = 0.5,
+    plateau_factor: float = 0.9,
+    plateau_patience: int = 40,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    fold_numbers: Sequence[int] | None = None,
+    save: SaveHeads | None = None,
+    save_every: int = 10,
+    resume: tuple[State, dict[str, Any]] | None = None,
+) -> list[HeadFit]:
+    """Train one head per fold on frozen features, all of them together, each as if it were alone.
+
+    The defaults are the slides' recipe: Adam, ReduceLROnPlateau on the held-out loss, gradients clipped by norm, early
+    stopping, the weights of the best epoch kept. A fold that stops leaves the batch. Features are taken as they are.
+
+    Args:
+        feature_ND: Finite features of all labelled images; the work is done in float32.
+        label_N: Classes 0..K-1, int64.
+        train_sets: Pairs (train, held out) of indices, one per fold, neither empty; for a fold without held-out images
+            split its training set first (`pretext.tasks.folds.inner_train_sets`).
+        kind: As `build_head`.
+        num_classes: K.
+        epochs: Most passes over a fold's training images.
+        lr: Learning rate at the start.
+        batch_size: Images of one step; the last step of an epoch takes what is left.
+        patience: Epochs without a smaller held-out loss before a fold stops; 0 never stops.
+        grad_clip: Largest norm of a fold's gradient; 0 clips nothing.
+        plateau_factor: Factor on the learning rate, as ReduceLROnPlateau.
+        plateau_patience: Epochs before it, as ReduceLROnPlateau.
+        seed: Seed of weights, order and dropout.
+        device: Where to work; None for where the features are.
+        fold_numbers: Numbers that name the folds' random numbers, 0..F-1 if not given: fold 3 alone draws what fold 3
+            draws in company.
+        save: Called as save(state, progress) after every `save_every` epochs: tensors by name, and plain numbers that
+            JSON can hold.
+        save_every: Epochs between calls.
+        resume: What `save` was given; the fit goes on from there and ends with the same bits on the same machine.
+
+    Returns:
+        One fit per fold, in order.
+
+    Raises:
+        ValueError: If an argument is out of range, a fold is unusable, `resume` is of other folds, or a held-out loss is
+            no longer finite.
+
+    Cost: epochs x (longest fold / batch_size) steps, however many folds there are; dropout masks of n x 256 bytes each.
+    Reference: Golmakani's slides and repository on PSE, downstream.py.
+    """
+    device = feature_ND.device if device is None else torch.device(device)
+    check_features(feature_ND, label_N, num_classes=num_classes)
+    check_train_sets(train_sets, num_images=len(label_N))
+    folds = list(range(len(train_sets))) if fold_numbers is None else [int(number) for number in fold_numbers]
+    _check_options(train_sets, folds, epochs=epochs, lr=lr, batch_size=batch_size, save_every=save_every)
+    feature_ND, label_N = feature_ND.to(device, torch.float32), label_N.to(device)
+    if resume is None:
+        trained, best, adam = _start(kind, feature_ND.shape[1], num_classes, folds, seed=seed, device=device)
+        progress, done_epochs = [FoldProgress(fold=fold, lr=float(lr)) for fold in folds], 0
+    else:
+        trained, best, adam, progress, done_epochs = _restore(*resume, folds, device=device)
+    trains = [torch.from_numpy(train) for train, _ in train_sets]
+    heldouts = [torch.from_numpy(heldout).to(device) for _, heldout in train_sets]
+    widths, dropouts = [units for units, _ in HIDDEN[kind]], [rate for _, rate in HIDDEN[kind]]
+    for epoch in range(done_epochs + 1, epochs + 1):
+        active = [f for f, fold in enumerate(progress) if not fold.stopped]
+        if not active:
+            break
+        rows = torch.tensor(active, device=device)
+        state, moments = ({name: value[rows] for name, value in part.items()} for part in (trained, adam))
+        draw = draw_epoch([trains[f] for f in active], [folds[f] for f in active], epoch=epoch, seed=seed,
+                          batch_size=batch_size, widths=widths, dropouts=dropouts, device=device)  # fmt: skip
+        steps = [progress[f].steps for f in active]
+        with full_precision():
+            train_loss_F = train_epoch(
+                state, moments, draw, feature_ND, label_N, steps_F=steps, lr_F=[progress[f].lr for f in active],
+                grad_clip=grad_clip, dropouts=dropouts,
+            )  # fmt: skip
+            heldout_loss_F = _heldout_losses(state, feature_ND, label_N, [heldouts[f] for f in active])
+        for part, new in ((trained, state), (adam, moments)):
+            for name, value in new.items():
+                part[name][rows] = value
+        losses = torch.stack([train_loss_F, heldout_loss_F], dim=1).tolist()
+        for f, step, (train_loss, heldout_loss) in zip(active, steps, losses, strict=True):
+            if not heldout_loss < float("inf"):
+                raise ValueError(
+                    f"fold {folds[f]}: held-out loss must stay finite, got {heldout_loss} at epoch {epoch}; lower lr {lr}"
+                )
+            progress[f].steps = step
+            if progress[f].record(train_loss, heldout_loss, patience=patience, plateau_factor=plateau_factor,
+                                  plateau_patience=plateau_patience):  # fmt: skip
+                for name, value in trained.items():
+                    best[name][f] = value[f]
+        if save is not None and epoch % save_every == 0:
+            save(*_snapshot(trained, best, adam, progress, epoch))
+    return [
+        HeadFit(
+            state={name: value[f].cpu().clone() for name, value in best.items()}, best_epoch=fold.best_epoch,
+            train_loss=fold.train_loss, heldout_loss=fold.heldout_loss, stopped_early=fold.stopped,
+        )
+        for f, fold in enumerate(progress)
+    ]  # fmt: skip
+
+
+def _start(
+    kind: str, num_features: int, num_classes: int, folds: Sequence[int], *, seed: int, device: torch.device
+) -> tuple[State, State, State]:
+    """Parameters, best parameters and Adam's moments, stacked over folds."""
+    states = []
+    for fold in folds:
+        # torch's layers draw from the global generator only; it is put back afterwards
+        with torch.random.fork_rng(devices=[]):
+            own = generator(INIT, seed=seed, fold=fold, epoch=0, device=torch.device("cpu"))
+            torch.set_rng_state(own.get_state())
+            states.append(build_head(kind, num_features, num_classes).state_dict())
+    trained = {name: torch.stack([state[name] for state in states]).to(device) for name in states[0]}
+    adam = {f"{moment}.{name}": torch.zeros_like(value) for moment in ("first", "second")
+            for name, value in trained.items()}  # fmt: skip
+    return trained, {name: value.clone() for name, value in trained.items()}, adam
+
+
+def _heldout_losses(state: State, feature_ND: Tensor, label_N: Tensor, heldouts: Sequence[Tensor]) -> Tensor:
+    """Mean loss of each fold on its own held-out images, one fold after another: their numbers differ."""
+    losses = []
+    for f, heldout in enumerate(heldouts):
+        own = {name: value[f : f + 1] for name, value in state.items()}
+        logit_nK = stacked_logits(own, feature_ND[heldout][None])[0]
+        losses.append(cross_entropy(logit_nK.double(), label_N[heldout]))
+    return torch.stack(losses)
+
+
+def _snapshot(
+    trained: State, best: State, adam: State, progress: Sequence[FoldProgress], epoch: int
+) -> tuple[State, dict[str, Any]]:
+    parts = {"trained": trained, "best": best, "adam": adam}
+    state = {f"{part}.{name}": value.cpu().clone() for part, values in parts.items() for name, value in values.items()}
+    return state, {"epoch": epoch, "folds": [fold.as_json() for fold in progress]}
+
+
+def _restore(
+    state: State, progress: dict[str, Any], folds: Sequence[int], *, device: torch.device
+) -> tuple[State, State, State, list[FoldProgress], int]:
+    saved = [FoldProgress(**{**fold, "train_loss": list(fold["train_loss"]), "heldout_loss": list(fold["heldout_loss"])})
+             for fold in progress["folds"]]  # fmt: skip
+    if [fold.fold for fold in saved] != list(folds):
+        raise ValueError(f"resume must be of folds {list(folds)}, got {[fold.fold for fold in saved]}")
+    trained, best, adam = (
+        {
+            name.removeprefix(f"{part}."): value.to(device).clone()
+            for name, value in state.items()
+            if name.startswith(part)
+        }
+        for part in ("trained", "best", "adam")
+    )
+    return trained, best, adam, saved, int(progress["epoch"])
+
+
+def _check_options(
+    train_sets: Sequence[TrainSet], folds: Sequence[int], *, epochs: int, lr: float, batch_size: int, save_every: int
+) -> None:
+    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("save_every", save_every)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if not lr > 0:
+        raise ValueError(f"lr must be positive, got {lr}")
+    if len(folds) != len(train_sets) or len(set(folds)) < len(folds):
+        raise ValueError(f"fold_numbers must be {len(train_sets)} different numbers, got {list(folds)}")
+    for fold, (_, heldout) in zip(folds, train_sets, strict=True):
+        if len(heldout) == 0:
+            raise ValueError(f"fold {fold} must hold out at least 1 image to stop early on, got 0")

@@ -1,0 +1,64 @@
+"""The classifiers of the probe stage, all called alike: labelled features in, one answer a plan out.
+
+Each takes (feature_ND, label_N, test_MD, plans): float32 features and classes of the train split, features of the test
+split or None, and which images every model may use; its own options are keywords. Choices are made inside the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pretext.tasks.evaluation import Judged
+from pretext.tasks.heads import fit_heads
+from pretext.tasks.knn import choose_k, knn_votes, leave_one_out_votes
+from pretext.tasks.logistic import probe_folds
+from pretext.tasks.plans import FoldPlan
+from pretext.tasks.scores import log_of
+
+
+def judge_linear(feature_ND: np.ndarray, label_N: np.ndarray, test_MD: np.ndarray | None, plans: Sequence[FoldPlan], *,
+                 num_classes: int, seed: int, device: torch.device, strengths: Sequence[float]) -> list[Judged]:  # fmt: skip
+    """Multinomial logistic regression; one strength for all k folds, or one for each model from its own images."""
+    feature, label = torch.from_numpy(feature_ND).to(device), torch.from_numpy(label_N)
+    shown = feature if test_MD is None else torch.from_numpy(test_MD).to(device)
+    # Parts left out of k folds may choose; where they are judged on, or nothing is left out, each set is split further.
+    together = all(len(plan.select) and plan.judge is None for plan in plans) and len(plans) > 1
+    sets = [(plan.fit, plan.select) if together else (plan.train, np.empty(0, np.int64)) for plan in plans]
+    fits = probe_folds(feature, label, sets, strengths=strengths, num_classes=num_classes,
+                       select="heldout" if together else "inner", seed=seed)  # fmt: skip
+    return [Judged(fit.logits(shown).cpu().numpy(), plan.judge,
+                   {"strength": fit.strength, "by": fit.chosen_by, "converged": fit.converged, "table": fit.selection_table})
+            for fit, plan in zip(fits, plans, strict=True)]  # fmt: skip
+
+
+def judge_knn(feature_ND: np.ndarray, label_N: np.ndarray, test_MD: np.ndarray | None, plans: Sequence[FoldPlan], *,
+              num_classes: int, seed: int, device: torch.device, neighbours: Sequence[int]) -> list[Judged]:  # fmt: skip
+    """Weighted nearest neighbours; k chosen by leaving out one training image at a time."""
+    feature, label = torch.from_numpy(feature_ND).to(device), torch.from_numpy(label_N).to(device)
+    shown = feature if test_MD is None else torch.from_numpy(test_MD).to(device)
+    judged = []
+    for plan in plans:
+        train = torch.from_numpy(plan.train).to(device)
+        known: tuple[Tensor, Tensor] = (feature[train], label[train])
+        if len(train) > 1:
+            k, table = choose_k(leave_one_out_votes(*known, num_classes=num_classes, neighbours=neighbours), known[1])
+        else:
+            k, table = min(neighbours), []
+        votes = knn_votes(*known, shown, num_classes=num_classes, neighbours=[k])
+        judged.append(Judged(log_of(votes.prob_MK[k].cpu().numpy()), plan.judge,
+                             {"k": k, "used_k": votes.used_k[k], "by": "leave-one-out", "table": table}))  # fmt: skip
+    return judged
+
+
+def judge_mlp(feature_ND: np.ndarray, label_N: np.ndarray, test_MD: np.ndarray | None, plans: Sequence[FoldPlan], *,
+              num_classes: int, seed: int, device: torch.device, epochs: int, lr: float, patience: int) -> list[Judged]:  # fmt: skip
+    """The slides' classifier, stopped early on the plan's own choosing images."""
+    heads = fit_heads(feature_ND, label_N, [(plan.fit, plan.select) for plan in plans], kind="slides",
+                      num_classes=num_classes, epochs=epochs, lr=lr, patience=patience, seed=seed, device=device)  # fmt: skip
+    shown = feature_ND if test_MD is None else test_MD
+    return [Judged(head.logits(shown), plan.judge, {"epoch": head.best_epoch})
+            for head, plan in zip(heads, plans, strict=True)]  # fmt: skip

@@ -1,0 +1,75 @@
+"""Everything a stopped run needs to go on to the same bits: tensors in safetensors, the rest in JSON.
+
+The JSON names the tensor file it belongs to and is written last, so a kill between the two leaves the older pair in force.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pretext.artifacts.atomic import read_json, write_json
+from pretext.artifacts.checkpoint import read_tensors, write_tensors
+
+STATE = "state.json"
+
+
+def save_state(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], *, name: str) -> None:
+    """Save tensors and facts as one; the state before it is removed afterwards."""
+    file = f"{name}.safetensors"
+    write_tensors(folder / file, tensors, {"kind": "resume"})
+    write_json(folder / STATE, {"tensors": file, **facts})
+    for other in folder.glob("*.safetensors"):
+        if other.name != file:
+            other.unlink()
+
+
+def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The last saved state, None if there is none."""
+    if not (folder / STATE).exists():
+        return None
+    facts = read_json(folder / STATE)
+    return read_tensors(folder / facts["tensors"]), facts
+
+
+def clear_state(folder: Path) -> None:
+    """Remove the saved state of finished work: the facts first, so that no half of it is ever taken for whole."""
+    (folder / STATE).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as plain named tensors."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{key}": torch.as_tensor(value) for index, entry in state.items() for key, value in entry.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave, in each parameter's own memory layout.
+
+    The layout matters: the fused update walks parameter and state side by side in memory.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for name, value in tensors.items():
+        index, _, key = name.partition(".")
+        parameter = parameters[int(index)]
+        own = torch.empty_like(parameter) if value.shape == parameter.shape and key != "step" else value.clone()
+        optimizer.state[parameter][key] = own.copy_(value)
+
+
+def copy_state(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of a module's parameters and buffers, on the CPU."""
+    return {name: value.detach().to("cpu", copy=True) for name, value in module.state_dict().items()}
+
+
+def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": value for name, value in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
