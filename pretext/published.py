@@ -92,7 +92,7 @@ def _slides_requirements(encoder: str, latent_dim: int, loss: str, protocol: str
                     "warm-up epochs": 0, "weight decay": 0, "gradient clip": 1.0, "validation share": 0.15,
                     "augmentation": "small"}  # fmt: skip
     head = {"head learning rate": 1e-4, "head batch": 128, "head schedule": "plateau", "head gradient clip": 0.5,
-            "head patience": 50}  # fmt: skip
+            "head patience": 50, "head augmentation": "strong"}  # fmt: skip
     return pretraining | evaluation | optimisation | head
 
 
@@ -105,18 +105,18 @@ def _slides_rows() -> Iterator[PublishedFigure]:
         encoder, latent_dim = SLIDES_ENCODERS[model]
         method = f"{model}-{loss}" + (f"-{sigma}" if sigma else "")
         for (label, protocol, kinds, note), scores in zip(tables, values, strict=True):
-            subject = {"evaluation": kinds, "encoder": (encoder,),
+            subject: dict[str, tuple[Any, ...]] = {"evaluation": kinds, "encoder": (encoder,),
                        "loss": ("mse",) if loss == "MSE" else ("pse", "pse-slides")}  # fmt: skip
             subject |= {"sigma": (sigma,)} if sigma else {}
-            common = dict(
+            common: dict[str, Any] = dict(
                 source=SLIDES, data="stl10", method=method, encoder=encoder, n_labels=5_000, note=note, subject=subject,
-                protocol=f'"{label}", 5 folds of 5,000',
+                protocol=f'"{label}", 5 folds',
                 requires=_slides_requirements(encoder, latent_dim, loss, protocol),
             )  # fmt: skip
             row = f"slides/{label}/{method.lower()}"
             for metric, value in zip(METRICS, scores[:4], strict=True):
                 sd = scores[4] / 100 if metric == "fold_mean_top1" else None
-                yield PublishedFigure(key=f"{row}/{metric}", metric=metric, value=value / 100, sd=sd, **common)  # type: ignore[arg-type]
+                yield PublishedFigure(key=f"{row}/{metric}", metric=metric, value=value / 100, sd=sd, **common)
 
 
 def _readme_rows() -> Iterator[PublishedFigure]:
@@ -125,7 +125,8 @@ def _readme_rows() -> Iterator[PublishedFigure]:
         yield PublishedFigure(
             key=f"readme/{model.lower()}-{loss.lower()}/ensemble_top1", source=SLIDES_README, data="stl10",
             method=f"{model}-{loss}", encoder=encoder, n_labels=5_000, metric="ensemble_top1", value=value / 100,
-            protocol="older run, 5 folds", note=FT_NOTE, unknown="the README states neither sigma nor settings",
+            protocol="older run, 5 folds", note="An older run than that of the slides; its sigma is not stated.",
+            unknown="the README states neither sigma nor settings",
             requires=_slides_requirements(encoder, latent_dim, loss, "as-coded-ft"),
             subject={"evaluation": ("fine-tune-as-coded-ft",), "encoder": (encoder,),
                      "loss": ("mse",) if loss == "MSE" else ("pse", "pse-slides")},
@@ -134,7 +135,7 @@ def _readme_rows() -> Iterator[PublishedFigure]:
 
 def _other(key: str, value: float, *, subject: dict[str, Any], requires: dict[str, Any],
            **words: Any) -> PublishedFigure:  # fmt: skip
-    common = {"data": "stl10", "source": SIMCLR_READMES, "metric": "fold_mean_top1", "n_labels": 5_000}
+    common: dict[str, Any] = {"data": "stl10", "source": SIMCLR_READMES, "metric": "fold_mean_top1", "n_labels": 5_000}
     return PublishedFigure(key=f"{key}/top1", value=value / 100, subject=subject,
                            requires={"images": "stl10", **requires}, **(common | words))  # fmt: skip
 
@@ -198,7 +199,7 @@ def protocol_facts(result: Mapping[str, Any], manifest: Mapping[str, Any] | None
     config, protocol = (manifest or {}).get("config") or {}, result["protocol"]
     objective, encoder = _merged("objective", config, result), _merged("encoder", config, result)
     controls = {"random": "random", "none": "pixels"}
-    control = "scratch" if result["kind"] == "fine-tune-scratch" else controls.get(objective.get("name"))
+    control = "scratch" if result["kind"] == "fine-tune-scratch" else controls.get(str(objective.get("name")))
     return {
         "evaluation": result["kind"], "control": control, "images": result["data"].get("name"),
         "split": config.get("split"), "pretraining images": _pretraining_images(manifest),
@@ -215,6 +216,7 @@ def protocol_facts(result: Mapping[str, Any], manifest: Mapping[str, Any] | None
         "augmentation": config.get("augment"), "head learning rate": protocol.get("lr"),
         "head batch": protocol.get("batch_size"), "head schedule": protocol.get("schedule"),
         "head gradient clip": protocol.get("grad_clip"), "head patience": protocol.get("patience"),
+        "head augmentation": protocol.get("augment"),
         "epochs": config.get("epochs"),
     }  # fmt: skip
 
@@ -228,7 +230,8 @@ def _pretraining_images(manifest: Mapping[str, Any] | None) -> int | None:
     """Images of the pretraining split, the validation share included."""
     config, summary = (manifest or {}).get("config") or {}, (manifest or {}).get("summary") or {}
     try:
-        return round(summary["num_images"] / (1 - config["val_fraction"]))
+        number: int = round(summary["num_images"] / (1 - config["val_fraction"]))
+        return number
     except (KeyError, TypeError, ZeroDivisionError):
         return None
 

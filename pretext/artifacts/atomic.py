@@ -69,13 +69,17 @@ def read_json(path: Path) -> Any:
         ArtifactError: If it is missing or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist") from None
     except OSError as error:
         raise ArtifactError(f"{path} can't be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or a number of thousands of digits
         raise ArtifactError(f"{path} is not valid JSON: {error}") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it has {name}")
 
 
 def file_sha256(path: Path) -> str:

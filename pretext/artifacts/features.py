@@ -106,4 +106,4 @@ def read_split(path: Path, split: str) -> FeatureSplit | None:
     feature = table["feature"].combine_chunks()
     label = table["label"].fill_null(-1).to_numpy().astype(np.int64)
     return FeatureSplit(table["id"].to_pylist(), label, [fold or [] for fold in table["folds"].to_pylist()],
-                        feature.values.to_numpy().reshape(table.num_rows, -1))  # fmt: skip
+                        feature.values.to_numpy().reshape(table.num_rows, -1).copy())  # fmt: skip

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pretext.reports.compare import Entry, Evaluation, Study
-from pretext.reports.gather import look
-from pretext.reports.naming import FULL_KIND, PIXELS, RANDOM, SCRATCH, SCRATCH_KIND
+from pretext.reports.gather import SCRATCH_KIND, look
+from pretext.reports.naming import FULL_KIND, PIXELS, RANDOM, SCRATCH
 from pretext.reports.score_tables import is_significant
 from pretext.reports.tables import PLUS_MINUS, p_value, percent, points
 
 SMALL_TEST = 2000
+LISTED = 4  # names, before a number says it better
 CONTROL_NAMES = {RANDOM: "a random encoder", PIXELS: "raw pixels", SCRATCH: "training from scratch"}
 
 
@@ -26,36 +28,40 @@ class Answer:
 def answer(study: Study) -> Answer:
     """Which method is best, by how much, and how sure that is."""
     parts = [(evaluation.label, _evaluation_sentences(evaluation)) for evaluation in study.evaluations]
-    winners = Counter(entry.method.label for evaluation in study.evaluations if (entry := best_trained(evaluation)))
-    if not winners:
+    if not any(best_trained(evaluation) for evaluation in study.evaluations):
         return Answer("No finished result of a pretrained encoder is here yet.", parts)
-    (label, wins), rest = winners.most_common(1)[0], len(winners) - 1
-    total = winners.total()
-    if total == 1:
-        headline = f"Of the pretrained encoders, {label} scores best in the one evaluation that was made."
-    elif wins == total:
-        headline = f"Of the pretrained encoders, {label} scores best in all {total} evaluations."
-    else:
-        other = "another method" if rest == 1 else f"{rest} other methods"
-        headline = (f"No method wins everywhere: {label} scores best in {wins} of {total} evaluations, {other} in the "
-                    "rest.")  # fmt: skip
-    return Answer(headline + _surety(study), parts)
-
-
-def _surety(study: Study) -> str:
-    """Whether the leads over the next pretrained encoder are established, in one sentence."""
-    leads = []
+    contests: dict[str, list[Evaluation]] = {}
     for evaluation in study.evaluations:
-        trained = [entry for entry in evaluation.entries if not entry.method.is_control]
-        if len(trained) > 1:
-            leads.append(is_established(evaluation, trained[0], trained[1]))
-    if not leads:
-        return ""
-    if len(leads) == 1:
-        return f" Its lead over the runner-up is {'established' if leads[0] else 'not established'}."
-    if not any(leads):
-        return " The lead over the runner-up is established in none of them."
-    return f" The lead over the runner-up is established in {sum(leads)} of {len(leads)}."
+        if len(_trained(evaluation)) > 1:
+            contests.setdefault(evaluation.data, []).append(evaluation)
+    if not contests:
+        return Answer("No two pretrained encoders were measured alike: there is nothing to choose between yet.", parts)
+    several = len({evaluation.data for evaluation in study.evaluations}) > 1
+    sentences = [(f"On {data}, among" if several else "Among") + _headline(found) for data, found in contests.items()]
+    beaten = sum(evaluation.entries[0].method.is_control for evaluation in study.evaluations if _trained(evaluation))
+    if beaten:
+        sentences.append(f"In {beaten} of {len(study.evaluations)} evaluations a control scores higher than they do.")
+    return Answer(" ".join(sentences), parts)
+
+
+def _headline(evaluations: Sequence[Evaluation]) -> str:
+    """Who wins the evaluations of one data set, and how often the lead is established."""
+    winners = Counter(_trained(evaluation)[0].method.label for evaluation in evaluations)
+    (label, wins), rest, total = winners.most_common(1)[0], len(winners) - 1, len(evaluations)
+    held = sum(is_established(evaluation, *_trained(evaluation)[:2]) for evaluation in evaluations)
+    if total == 1:
+        sure = "established" if held else "not established"
+        return f" the pretrained encoders {label} scores best; its lead over the runner-up is {sure}."
+    sure = f"established in {held} of {total}" if held else "established in none of them"
+    if wins == total:
+        return f" the pretrained encoders {label} scores best in all {total} evaluations; its lead is {sure}."
+    other = "another one" if rest == 1 else f"{rest} others"
+    where = f"in {wins} of {total} evaluations, {other} in the rest"
+    return f" the pretrained encoders {label} scores best {where}; the lead is {sure}."
+
+
+def _trained(evaluation: Evaluation) -> list[Entry]:
+    return [entry for entry in evaluation.entries if not entry.method.is_control]
 
 
 def best_trained(evaluation: Evaluation) -> Entry | None:
@@ -124,7 +130,8 @@ def warnings(study: Study) -> list[str]:
     lines = []
     if study.issues:
         runs = sorted({issue.run for issue in study.issues})
-        lines.append(f"Not everything could be used: see Runs for {', '.join(runs)}.")
+        who = ", ".join(runs) if len(runs) <= LISTED else f"{len(runs)} of them"
+        lines.append(f"Not everything of these runs could be used, see Runs: {who}.")
     if not study.evaluations:
         lines.append("There is no finished result to compare: run pretext probe or pretext fine-tune.")
     data = list(dict.fromkeys(evaluation.data for evaluation in study.evaluations))
@@ -134,11 +141,11 @@ def warnings(study: Study) -> list[str]:
         lines.append(f"The results are of {len(fingerprints)} different data sets ({', '.join(data)}). Scores on "
                      "different data are never compared: each has evaluations of its own.")  # fmt: skip
     lines += _missing_controls(study)
-    single = [entry.method.label for evaluation in study.evaluations for entry in evaluation.entries
-              if len(entry.results) == 1 and entry.method.identity.sort != PIXELS]  # fmt: skip
+    single = dict.fromkeys(entry.method.label for evaluation in study.evaluations for entry in evaluation.entries
+                           if len(entry.results) == 1 and entry.method.identity.sort != PIXELS)  # fmt: skip
     if single:
-        lines.append(f"One seed only: {', '.join(dict.fromkeys(single))}. Such a score cannot be told from the luck of "
-                     "its seed.")  # fmt: skip
+        who = "; ".join(single) if len(single) <= LISTED else f"{len(single)} methods"
+        lines.append(f"One seed only: {who}. Such a score cannot be told from the luck of its seed.")
     two = [entry.method.label for evaluation in study.evaluations for entry in evaluation.entries
            if len(entry.results) == 2]  # fmt: skip
     if two:

@@ -48,7 +48,8 @@ class Entry:
     def mean_of(self, section: str, name: str) -> float | None:
         """A score of the result files, mean over seeds; None where a file lacks it."""
         values = [(result.content[section] or {}).get(name) for result in self.results.values()]
-        return float(np.mean(values)) if all(isinstance(value, (int, float)) for value in values) else None
+        numbers = [float(value) for value in values if isinstance(value, (int, float))]
+        return float(np.mean(numbers)) if len(numbers) == len(values) else None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -160,11 +161,11 @@ def _evaluation(label: str, kind: str, options: Mapping[str, Any], members: Sequ
     for run, result in members:
         method = owner[run.name, result.stem]
         results = by_method.setdefault(method.identity.key, (method, {}))[1]
-        if method.identity.sort == SCRATCH and _is_repeated(result, list(results.values())):
-            continue  # the supervised control is the same for every run of one encoder: a copy is no second seed
         if result.seed in results:
-            issues.append(Issue(run.name, result.stem, "not used", f"{results[result.seed].run} is the same method "
-                                f"with the same seed {result.seed}"))  # fmt: skip
+            # The supervised control is the same for every run of one encoder: a repeat is neither a seed nor a fault.
+            if method.identity.sort != SCRATCH:
+                reason = f"{results[result.seed].run} is the same method with the same seed {result.seed}"
+                issues.append(Issue(run.name, result.stem, "not used", reason))
             continue
         results[result.seed] = result
     entries = [_entry(method, results) for method, results in by_method.values()]
@@ -177,24 +178,19 @@ def _evaluation(label: str, kind: str, options: Mapping[str, Any], members: Sequ
                       entries=entries, pairs=pairs, seed_differences=differences)  # fmt: skip
 
 
-def _is_repeated(result: Result, others: Sequence[Result]) -> bool:
-    return any(np.array_equal(result.confidence_N, other.confidence_N)
-               and np.array_equal(result.predicted_N, other.predicted_N) for other in others)  # fmt: skip
-
-
 def _entry(method: Method, results: dict[int | None, Result]) -> Entry:
     ordered = dict(sorted(results.items(), key=lambda item: (item[0] is None, item[0] or 0)))
     first = next(iter(ordered.values()))
     correct_SN = np.stack([aligned_correct(result, first.ids) for result in ordered.values()])
     top1_S = np.array([_top1(result) for result in ordered.values()])
-    fold_sds = [(result.content["sd"] or {}).get("top1") for result in ordered.values()]
-    return Entry(
+    entry = Entry(
         method=method, results=ordered, top1=float(top1_S.mean()),
         image_interval=bootstrap_interval(correct_SN.mean(axis=0)), seed_interval=seed_interval(top1_S),
         seed_sd=float(top1_S.std(ddof=1)) if len(top1_S) > 1 else None,
-        fold_mean=float(np.mean([result.content["mean"]["top1"] for result in ordered.values()])),
-        fold_sd=float(np.mean(fold_sds)) if all(value is not None for value in fold_sds) else None,
+        fold_mean=float(np.mean([result.content["mean"]["top1"] for result in ordered.values()])), fold_sd=None,
     )  # fmt: skip
+    entry.fold_sd = entry.mean_of("sd", "top1")
+    return entry
 
 
 def aligned_correct(result: Result, ids: Sequence[str]) -> np.ndarray:

@@ -32,7 +32,7 @@ def methods_table(study: Study) -> Table:
     rows = [(method.label, _what(method), _pretrained_on(method), own.get(id(method), ""), _parameters(method),
              _seeds(method)) for method in study.methods]  # fmt: skip
     note = f"Of all pretrained ones: {', '.join(shared)}." if shared else ""
-    return Table("methods", "Methods", columns, rows, note)
+    return Table("methods", "Methods", columns, rows, note).compact()
 
 
 def _what(method: Method) -> str:
@@ -85,16 +85,18 @@ def evaluations_table(study: Study) -> Table:
     columns = [
         Column("evaluation", "Evaluation"), Column("data", "Data"), Column("train_images", "Labelled images", "count"),
         Column("test_images", "Test images", "count"), Column("folds", "Training sets"),
-        Column("chosen_on", "Settings chosen on"), Column("notes", "Notes"),
+        Column("settings", "Settings"), Column("chosen_on", "Chosen on"), Column("notes", "Notes"),
     ]  # fmt: skip
     rows = []
     for evaluation in study.evaluations:
+        settings = [f"{name.replace('_', ' ')} {_value(value)}" for name, value in evaluation.options.items()
+                    if name not in ("name", "k", "fold_seed", "test") and value is not None]  # fmt: skip
         contents = [result.content for result in evaluation.results]
         chosen = dict.fromkeys(str(content["selected_on"]) for content in contents)
         notes = dict.fromkeys(str(note) for content in contents for note in content.get("notes") or [])
         rows.append((evaluation.label, evaluation.data, contents[0]["data"].get("num_train"), evaluation.num_test,
-                     _folds(evaluation.options), "; ".join(chosen), " ".join(notes)))  # fmt: skip
-    return Table("evaluations", "Evaluations", columns, rows)
+                     _folds(evaluation.options), ", ".join(settings), "; ".join(chosen), " ".join(notes)))
+    return Table("evaluations", "Evaluations", columns, rows).compact()
 
 
 def _folds(options: Mapping[str, Any]) -> str:
@@ -129,7 +131,8 @@ def cost_table(study: Study) -> Table:
     else:
         note = "Energy was not measured."
     total = sum(seconds for run in study.runs for seconds in run.stage_seconds.values())
-    return Table("cost", "Cost", columns, rows, f"Wall time of all finished stages together: {duration(total)}. {note}")
+    note = f"Wall time of all finished stages together: {duration(total)}. {note}"
+    return Table("cost", "Cost", columns, rows, note).compact()
 
 
 def _speed(run: Run) -> float | None:
@@ -214,7 +217,7 @@ def runs_table(study: Study) -> Table:
         rows.append((run.name, state, labels.get(run.name, ""), _integer(look(run.manifest, "seed")),
                      ", ".join(result.stem for result in run.results if result.stem not in unused),
                      "; ".join(f"{issue.part}: {issue.reason}" for issue in own)))  # fmt: skip
-    return Table("runs", "Runs", columns, rows)
+    return Table("runs", "Runs", columns, rows).compact()
 
 
 def _integer(value: Any) -> int | None:

@@ -181,7 +181,8 @@ def _confusion(study: Study) -> list[Block]:
 
 def _reconstructions(study: Study) -> list[Block]:
     """The picture of each method's first seed; those that can't be read are named."""
-    pictures, missing = [], []
+    pictures: list[Picture] = []
+    missing: list[str] = []
     for method in study.methods:
         runs = [run for run in method.runs if run.manifest is not None and run.layout.reconstructions.exists()]
         if not runs or method.is_control:

@@ -18,9 +18,22 @@ from pretext.reports.grouping import Method
 from pretext.reports.mistakes import Mistake
 from pretext.reports.naming import label_all
 from pretext.reports.score_tables import few_label_points
-from pretext.reports.style import COLORS, MARKERS, Look, Picture, finish, new_figure, panels, plain, style, wrap
+from pretext.reports.style import (
+    COLORS,
+    MARKERS,
+    Look,
+    Picture,
+    drawable,
+    finish,
+    legend_below,
+    new_figure,
+    panels,
+    style,
+    wrap,
+)
 
 ANNOTATED_CLASSES = 12
+REFERENCES = ("best control", "chance")
 LOSS_FAMILY = ("truncate", "padding", "residual", "scale")
 
 
@@ -34,16 +47,15 @@ def results_figure(study: Study, look: Mapping[str, Look]) -> Picture:
             for entry in evaluation.entries:
                 _dot(axis, entry, order.index(entry.method), look[entry.method.identity.key])
             _references(evaluation, axis.axvline)
-            axis.set(title=plain(wrap(evaluation.label)), xlabel="top-1, %")
-            axis.set_yticks(range(len(order)), [plain(wrap(method.label)) for method in order])
+            axis.set(title=wrap(evaluation.label), xlabel="top-1, %")
+            axis.set_yticks(range(len(order)), [wrap(method.label) for method in order])
             axis.set_ylim(len(order) - 0.4, -0.6)
             axis.grid(axis="x")
-        handles = [
-            Line2D([], [], color="#222222", marker="o", linewidth=2, label="mean over seeds, 95 % over test images"),
-            Line2D([], [], color="none", marker="o", markerfacecolor="white", markeredgecolor="#222222", markersize=3.5,
-                   label="one seed"), *_reference_handles(),
-        ]  # fmt: skip
-        figure.legend(handles=handles, loc="outside lower center", ncols=4)
+        mean = Line2D([], [], color="#222222", marker="o", linewidth=2)
+        seed = Line2D([], [], color="none", marker="o", markerfacecolor="white", markeredgecolor="#222222",
+                      markersize=3.5)  # fmt: skip
+        legend_below(figure, [mean, seed, *_reference_handles()],
+                     ["mean over seeds, 95 % over test images", "one seed", *REFERENCES])  # fmt: skip
         return finish(figure, "results", "Top-1 accuracy of the fold models' ensemble. Scores of different panels are "
                       "not comparable.", "Dot plot of the results table: a row per method, a panel per "
                       "evaluation.")  # fmt: skip
@@ -68,7 +80,7 @@ def _dot(axis: Axes, entry: Entry, row: int, look: Look) -> None:
         axis.plot(seeds, [row + 0.22] * len(seeds), "o", markersize=3, markerfacecolor="white",
                   markeredgecolor=look.color, markeredgewidth=0.7)  # fmt: skip
     axis.plot(100 * entry.top1, row, marker=look.marker, color=look.color, markersize=5.5, markeredgecolor="white",
-              markeredgewidth=0 if entry.method.is_control else 0.5)  # fmt: skip
+              markeredgewidth=0.5)  # fmt: skip
 
 
 def _references(evaluation: Evaluation, line: Any) -> None:
@@ -83,8 +95,8 @@ def _references(evaluation: Evaluation, line: Any) -> None:
 
 
 def _reference_handles() -> list[Line2D]:
-    return [Line2D([], [], color="#4D4D4D", linestyle="--", linewidth=0.8, label="best control"),
-            Line2D([], [], color="#8C8C8C", linestyle=":", linewidth=0.8, label="chance")]  # fmt: skip
+    return [Line2D([], [], color="#4D4D4D", linestyle="--", linewidth=0.8),
+            Line2D([], [], color="#8C8C8C", linestyle=":", linewidth=0.8)]  # fmt: skip
 
 
 def sigma_figure(study: Study) -> Picture | None:
@@ -100,7 +112,7 @@ def sigma_figure(study: Study) -> Picture | None:
                 middle = np.array([100 * entry.top1 for entry in entries.values()])
                 ends = np.array([[100 * end for end in entry.image_interval] for entry in entries.values()]).T
                 axis.errorbar(widths, middle, yerr=np.abs(ends - middle), color=color, marker=marker, capsize=2,
-                              elinewidth=0.8, label=plain(label))  # fmt: skip
+                              elinewidth=0.8, label=drawable(label))  # fmt: skip
                 for width, entry in entries.items():
                     seeds = [100 * result.content["ensemble"]["top1"] for result in entry.results.values()]
                     axis.plot([width + 0.12] * len(seeds), seeds, "o", markersize=2.5, markerfacecolor="white",
@@ -108,11 +120,11 @@ def sigma_figure(study: Study) -> Picture | None:
             _references(evaluation, axis.axhline)
             every = sorted({width for entries in series.values() for width in entries})
             axis.set_xticks(every, [f"{width:g}" if width else "0\n(mse)" for width in every])
-            axis.set(title=plain(wrap(evaluation.label)), xlabel="sigma, px", ylabel="top-1, %")
+            axis.set(title=wrap(evaluation.label), xlabel="sigma, px", ylabel="top-1, %")
             axis.grid(axis="y")
             if len(series) > 1:
                 axis.legend()
-        figure.legend(handles=_reference_handles(), loc="outside lower center", ncols=2)
+        legend_below(figure, _reference_handles(), REFERENCES)
         return finish(
             figure, "sigma", "Top-1 against the width of PSE's Gaussian; mse is width 0. Bars: 95 % over test images; "
             "small dots: seeds.", "Curve of top-1 accuracy over sigma, a panel per evaluation.",
@@ -164,14 +176,14 @@ def few_labels_figure(study: Study, look: Mapping[str, Look]) -> Picture | None:
                     yerr=[100 * (point.sd or 0) for point in points], color=own.color, marker=own.marker,
                     linestyle=own.line, capsize=2, elinewidth=0.7, markersize=4,
                 )  # fmt: skip
-                shown.setdefault(plain(entry.method.label), bars.lines[0])
+                shown.setdefault(entry.method.label, bars.lines[0])
             axis.set_xscale("log", base=2)
             axis.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
             axis.xaxis.set_minor_locator(NullLocator())
             axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            axis.set(title=plain(wrap(evaluation.label)), xlabel="labels per class", ylabel="top-1, %")
+            axis.set(title=wrap(evaluation.label), xlabel="labels per class", ylabel="top-1, %")
             axis.grid()
-        figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=4)
+        legend_below(figure, list(shown.values()), list(shown))
         return finish(figure, "few-labels", "Top-1 with few labels. Bars: standard deviation over draws and seeds.",
                       "Curves of top-1 accuracy over the number of labels per class, a line per method.")  # fmt: skip
 
@@ -192,9 +204,9 @@ def confusion_figure(evaluation: Evaluation, number: int) -> Picture | None:
             for (row, column), share in np.ndenumerate(share_KK):
                 axis.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=6.5,
                           color="white" if share > 0.55 else "#222222")  # fmt: skip
-            axis.set_xticks(range(len(names)), [plain(name) for name in names], rotation=45, ha="right")
-            axis.set_yticks(range(len(names)), [plain(name) for name in names])
-        axis.set(title=plain(f"{evaluation.label}:\n{entry.method.label}"), xlabel="answer", ylabel="true class")
+            axis.set_xticks(range(len(names)), [drawable(name) for name in names], rotation=45, ha="right")
+            axis.set_yticks(range(len(names)), [drawable(name) for name in names])
+        axis.set(title=f"{wrap(evaluation.label)}:\n{wrap(entry.method.label)}", xlabel="answer", ylabel="true class")
         worst = _worst(share_KK, names)
         caption = (f"{evaluation.label}, {entry.method.label}: per cent of each class (row) that was called each class "
                    f"(column). {worst}")  # fmt: skip
@@ -208,7 +220,8 @@ def confusion(results: Sequence[Result]) -> np.ndarray:
     count_KK = np.zeros((max(num_classes, len(names)),) * 2)
     for result in results:
         np.add.at(count_KK, (result.label_N, result.predicted_N), 1)
-    return count_KK / np.maximum(count_KK.sum(axis=1, keepdims=True), 1)
+    share_KK: np.ndarray = count_KK / np.maximum(count_KK.sum(axis=1, keepdims=True), 1)
+    return share_KK
 
 
 def _worst(share_KK: np.ndarray, names: Sequence[str]) -> str:
@@ -243,7 +256,7 @@ def mistakes_figure(name: str, caption: str, most: Sequence[Mistake], least: Seq
                 left = 0.3 + column * (tile + gap)
                 axis.imshow(mistake.image_HWC, interpolation="nearest", extent=(left, left + tile, top - tile, top))
                 lines = (shorten_name(mistake.truth), f"said {shorten_name(mistake.said)}", f"{mistake.confidence:.0%}")
-                axis.text(left + tile / 2, top + 0.03, plain("\n".join(lines)), ha="center", va="bottom", fontsize=6,
+                axis.text(left + tile / 2, top + 0.03, "\n".join(lines), ha="center", va="bottom", fontsize=6,
                           linespacing=1.05)  # fmt: skip
         axis.set(xlim=(0, width), ylim=(0, height))
         axis.set_axis_off()
@@ -252,4 +265,4 @@ def mistakes_figure(name: str, caption: str, most: Sequence[Mistake], least: Seq
 
 def shorten_name(name: str) -> str:
     """A class name that fits above a small picture."""
-    return name if len(name) <= 14 else name[:13] + "."
+    return drawable(name if len(name) <= 14 else name[:13] + ".")

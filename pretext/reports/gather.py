@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from pretext.errors import PretextError
 
 DONE, UNFINISHED, BROKEN, MISMATCHED = "done", "unfinished", "broken", "mismatched"
 TOP_KS = (1, 2, 4, 5)
+SCRATCH_KIND = "fine-tune-scratch"
 # Probabilities are stored in float32: a handful of images may rank otherwise than they did in float64.
 RANK_TOLERANCE = 0.002
 Value = TypeVar("Value")
@@ -41,6 +43,7 @@ class Result:
     Attributes:
         run: Name of the run it belongs to.
         stem: File name without suffix, such as probe-linear.
+        stage_seed: The seed of the probe or fine-tuning itself.
         content: The result file.
         ids: Test images.
         label_N: True classes.
@@ -51,6 +54,7 @@ class Result:
 
     run: str
     stem: str
+    stage_seed: int | None
     content: Mapping[str, Any]
     ids: Sequence[str]
     label_N: NDArray[np.int64]
@@ -64,11 +68,13 @@ class Result:
 
     @property
     def seed(self) -> int | None:
-        return self.content["seed"]  # type: ignore[no-any-return]
+        """The seed that made the encoder what it is: the pretraining's, or the stage's own for one from scratch."""
+        return self.stage_seed if self.kind == SCRATCH_KIND else self.content["seed"]
 
     @property
     def correct_N(self) -> NDArray[np.bool_]:
-        return self.rank_N == 0
+        correct_N: NDArray[np.bool_] = self.rank_N == 0
+        return correct_N
 
     def top(self, k: int) -> float:
         """Share of test images whose class is among the ensemble's k best, from the predictions."""
@@ -126,13 +132,13 @@ def read_run(layout: RunLayout, *, name: str) -> Run:
         run.features = _stage_manifest(run, "features", layout.record("features"))
     for stem in result_stems(layout.folder):
         manifest = _stage_manifest(run, stem, layout.record(stem))
-        result = manifest and _try(run, stem, lambda stem=stem: read_one(run, stem))  # type: ignore[misc]
+        result = _try(run, stem, partial(read_one, run, stem, manifest.get("seed"))) if manifest else None
         if result:
             run.results.append(result)
     return run
 
 
-def read_one(run: Run, stem: str) -> Result:
+def read_one(run: Run, stem: str, stage_seed: int | None) -> Result:
     """Read one result with its predictions.
 
     Raises:
@@ -147,7 +153,7 @@ def read_one(run: Run, stem: str) -> Result:
         raise MismatchError("its predictions are empty, not finite, or of classes that do not exist")
     rank_N = (prob_NK >= np.take_along_axis(prob_NK, label_N[:, None], axis=1)).sum(axis=1) - 1
     result = Result(
-        run=run.name, stem=stem, content=content, ids=predictions.ids, label_N=label_N,
+        run=run.name, stem=stem, stage_seed=stage_seed, content=content, ids=predictions.ids, label_N=label_N,
         predicted_N=prob_NK.argmax(axis=1), confidence_N=prob_NK.max(axis=1), rank_N=rank_N,
     )  # fmt: skip
     stated, found = content["ensemble"]["top1"], result.top(1)
@@ -171,8 +177,8 @@ def check_content(content: Mapping[str, Any]) -> None:
     """
     for name in ("protocol", "data", "encoder", "objective", "mean", "ensemble"):
         _expect(content, name, isinstance(content[name], dict))
-    for name in ("encoder", "objective", "data"):
-        _expect(content, f"{name}.name", isinstance(content[name].get("name"), str))
+    for name, key in (("encoder", "name"), ("objective", "name"), ("data", "name"), ("data", "fingerprint")):
+        _expect(content, f"{name}.{key}", isinstance(content[name].get(key), str))
     for name in ("mean", "ensemble"):
         _expect(content, name, all(_fraction(content[name].get(f"top{k}")) for k in TOP_KS))
     _expect(content, "sd", content["sd"] is None or isinstance(content["sd"], dict))

@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pretext.reports.gather import Result, Run
+from pretext.reports.gather import SCRATCH_KIND, Result, Run
 from pretext.reports.naming import (
     FULL_KIND,
-    SCRATCH_KIND,
     TRAINED,
     Identity,
     evaluation_options,
     label_all,
     run_identity,
     scratch_identity,
-    tested_images,
+    images_key,
 )
 
 Member = tuple[Run, Result]
@@ -49,16 +48,17 @@ def find_methods(runs: Sequence[Run]) -> tuple[list[Method], dict[tuple[str, str
             if run not in method.runs:
                 method.runs.append(run)
             owner |= {(run.name, result.stem): method for result in results}
-    methods = sorted(found.values(), key=lambda m: (m.is_control, m.identity.sort, _natural(m.label), m.identity.key))
-    for method, label in zip(methods, label_all([m.identity.base for m in methods],
-                                                [m.identity.options for m in methods]), strict=True):  # fmt: skip
+    methods = list(found.values())
+    labels = label_all([method.identity.base for method in methods], [method.identity.options for method in methods])
+    for method, label in zip(methods, labels, strict=True):
         method.label = label
-    return methods, owner
+    return sorted(methods, key=lambda m: (m.is_control, m.identity.sort, _natural(m.label))), owner
 
 
-def _natural(text: str) -> list[tuple[int, str]]:
-    """A sort key that puts pse10 behind pse4."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text)]
+def _natural(text: str) -> list[tuple[float, str]]:
+    """A sort key that puts pse10 behind pse4, and lr 0.001 behind lr 0.0001."""
+    return [(float(part), "") if number else (0.0, part) for part, number in
+            ((match[0], match[1]) for match in re.finditer(r"(\d+(?:\.\d+)?)|\D+", text))]  # fmt: skip
 
 
 def find_groups(pairs: Sequence[Member]) -> list[list[Member]]:
@@ -69,10 +69,10 @@ def find_groups(pairs: Sequence[Member]) -> list[list[Member]]:
         if result.kind == SCRATCH_KIND:
             controls.append((run, result))
             continue
-        key = (result.kind, tested_images(result), tuple(sorted(map(repr, evaluation_options(result).items()))))
+        key = (result.kind, images_key(result), tuple(sorted(map(repr, evaluation_options(result).items()))))
         groups.setdefault(key, []).append((run, result))
     for run, result in controls:
-        own, tested = evaluation_options(result), tested_images(result)
+        own, tested = evaluation_options(result), images_key(result)
         home = [key for key, members in groups.items() if key[:2] == (FULL_KIND, tested)
                 and _agree(own, evaluation_options(members[0][1]))]  # fmt: skip
         key = home[0] if home else (SCRATCH_KIND, tested, tuple(sorted(map(repr, own.items()))))

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from pretext.reports.compare import Study
 from pretext.reports.gather import Run
 from pretext.reports.grouping import Method
-from pretext.reports.style import Look, Picture, finish, panels, plain, style, wrap
+from pretext.reports.style import Look, Picture, finish, legend_below, panels, style, wrap
 
 LOSS_OPTIONS = ("name", "loss", "sigma", "truncate", "padding", "residual", "scale", "data fingerprint",
                 "encoder.image_size")  # fmt: skip
@@ -39,13 +39,13 @@ def loss_figure(study: Study, look: Mapping[str, Look]) -> Picture | None:
                         (drawn,) = axis.plot(*zip(*curve, strict=True), color=own.color, linestyle=line, marker=marker,
                                              markevery=every, markersize=3.5, linewidth=1)  # fmt: skip
                         if line == "-":
-                            shown.setdefault(plain(method.label), drawn)
+                            shown.setdefault(method.label, drawn)
             if values and min(values) > 0 and max(values) / min(values) > LOG_ABOVE:
                 axis.set_yscale("log")
-            axis.set(title=plain(wrap(title)), xlabel="epochs", ylabel="loss")
+            axis.set(title=wrap(title), xlabel="epochs", ylabel="loss")
             axis.grid()
         handles = [*shown.values(), Line2D([], [], color="#222222"), Line2D([], [], color="#222222", linestyle=":")]
-        figure.legend(handles, [*shown, "validation", "training"], loc="outside lower center", ncols=4)
+        legend_below(figure, handles, [*shown, "validation", "training"])
         return finish(figure, "losses", "Loss while pretraining, a line per seed. Losses of different panels measure "
                       "different things and are not comparable.", "Loss curves, a panel per loss.")  # fmt: skip
 

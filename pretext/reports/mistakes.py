@@ -64,7 +64,8 @@ class ImageFinder:
             if key not in self._places:
                 self._places[key] = {id_: row for row, id_ in enumerate(data.split(split).ids())}
             if name in self._places[key]:
-                return data.split(split).read_images(np.array([self._places[key][name]]))[0]
+                image_HWC: NDArray[np.uint8] = data.split(split).read_images(np.array([self._places[key][name]]))[0]
+                return image_HWC
         raise ArtifactError(f"data set {data.name} has no image {name}")
 
 

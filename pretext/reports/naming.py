@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pretext.artifacts.atomic import content_sha256
-from pretext.reports.gather import Result, Run, look
+from pretext.reports.gather import SCRATCH_KIND, Result, Run, look
 from pretext.stage_configs import PretrainConfig
 
 TRAINED, RANDOM, PIXELS, SCRATCH = "trained", "random", "pixels", "scratch"
@@ -25,7 +25,7 @@ EVALUATION_NAMES = {
     "fine-tune-scratch": "Supervised from scratch", "fine-tune-as-coded-ft": 'Slides\' "fine-tune" (weights fixed)',
     "fine-tune-as-coded-frozen": 'Slides\' "freeze" (per-image statistics)',
 }  # fmt: skip
-FULL_KIND, SCRATCH_KIND = "fine-tune-full", "fine-tune-scratch"
+FULL_KIND = "fine-tune-full"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def evaluation_options(result: Result) -> dict[str, Any]:
     return flatten(without(result.content["protocol"], NOT_EVALUATION), "")
 
 
-def tested_images(result: Result) -> str:
+def images_key(result: Result) -> str:
     """Names the data and exactly these test images with these classes, in any order."""
     rows = sorted(zip(result.ids, result.label_N.tolist(), strict=True))
     data = result.content["data"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,8 @@ def per_run_table(evaluations: Sequence[Evaluation], *, name_evaluation: bool = 
         Column("method", "Method"), Column("run", "Run"), Column("seed", "Seed", "count"),
         Column("ensemble_top1", "Ensemble top-1, % (95 % over test images)", "estimate"),
         Column("fold_top1", "One fold's model, % (sd over folds)", "spread"), Column("folds", "Folds", "count"),
-        Column("test_images", "Test images", "count"), Column("chosen_on", "Settings chosen on"),
+        Column("test_images", "Test images", "count"), Column("chosen", "Chosen, by fold"),
+        Column("chosen_on", "Chosen on"),
     ]  # fmt: skip
     rows = []
     for evaluation in evaluations:
@@ -71,8 +73,18 @@ def per_run_table(evaluations: Sequence[Evaluation], *, name_evaluation: bool = 
                 score = Estimate(content["ensemble"]["top1"], bootstrap_interval(result.correct_N))
                 folds = Spread(content["mean"]["top1"], (content["sd"] or {}).get("top1"))
                 rows.append((evaluation.label, entry.method.label, result.run, seed, score, folds,
-                             len(content["folds"]), len(result.ids), str(content["selected_on"])))  # fmt: skip
+                             len(content["folds"]), len(result.ids), _chosen(content["folds"]),
+                             str(content["selected_on"])))  # fmt: skip
     return _named(Table("results-per-run", "Results by run", columns, rows), name_evaluation)
+
+
+def _chosen(folds: Sequence[Mapping[str, Any]]) -> str:
+    """What was chosen for each fold's model, such as its number of neighbours: every score states it."""
+    values: dict[str, list[str]] = {}
+    for fold in folds:
+        for name, value in (fold.get("chosen") or {}).items():
+            values.setdefault(name, []).append(f"{value:g}" if isinstance(value, float) else str(value))
+    return "; ".join(f"{name} {', '.join(found)}" for name, found in values.items())
 
 
 def pairs_table(evaluations: Sequence[Evaluation]) -> Table:

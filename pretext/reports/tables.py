@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PLUS_MINUS, MINUS = "\N{PLUS-MINUS SIGN}", "\N{MINUS SIGN}"
 TEXT, MARK = "text", "mark"
-GROUP = "evaluation"  # the key of a first column that is said once for its rows on a terminal
+GROUP = "evaluation"  # key of a first column that a terminal says once for all its rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,12 @@ class Table:
     columns: Sequence[Column]
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     note: str = ""
+
+    def compact(self) -> Table:
+        """The same without the columns that are empty in every row."""
+        full = [index for index in range(len(self.columns)) if any(row[index] not in (None, "") for row in self.rows)]
+        rows = [tuple(row[index] for index in full) for row in self.rows]
+        return Table(self.name, self.title, [self.columns[index] for index in full], rows, self.note)
 
     def shown_rows(self) -> list[list[str]]:
         """Every cell as people see it."""

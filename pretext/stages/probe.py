@@ -51,11 +51,11 @@ def run(config: ProbeConfig, *, explicit: Collection[str] = (), progress: Progre
     train, test = _load(layout)
     plans, selected_on = plan_folds(train.label_N, train.folds, folds=config.folds, k=config.k, seed=config.fold_seed,
                                     has_test=test is not None)  # fmt: skip
-    with progress.task(f"{layout.folder.name} {stem}", None, "models") as task:
+    few_plans = few_label_plans(train.label_N, config.labels_per_class or (), draws=config.draws, seed=config.seed,
+                                stratified=not config.unstratified, has_test=test is not None)  # fmt: skip
+    with progress.task(f"{layout.folder.name} {stem}", len(plans) + len(few_plans), "models") as task:
         judged = _judge(row, options, config, header, train, test, plans)
         task.advance(len(plans))
-        few_plans = few_label_plans(train.label_N, config.labels_per_class or (), draws=config.draws, seed=config.seed,
-                                    stratified=not config.unstratified, has_test=test is not None)  # fmt: skip
         few = _judge(row, options, config, header, train, test, [few_plan.plan for few_plan in few_plans])
         task.advance(len(few_plans))
     shown = train if test is None else test

@@ -5,31 +5,49 @@ Letters beside the package's alphabet: F folds, n images of a fold, O outputs an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from pretext.training.optim import Plateau, rate_scale
+from pretext.training.seeds import derive_seed
+
 BETA1, BETA2, ADAM_EPS = 0.9, 0.999, 1e-8
-# torch's ReduceLROnPlateau: an improvement counts from this relative size on, a reduction from this absolute size on
-PLATEAU_THRESHOLD, PLATEAU_EPS = 1e-4, 1e-8
-INIT, ORDER, DROPOUT = 0, 1, 2
 
 State = dict[str, Tensor]
 
 
-def generator(purpose: int, *, seed: int, fold: int, epoch: int, device: torch.device) -> torch.Generator:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How heads are trained; the meaning of each option stands in `pretext.tasks.heads.fit_heads`."""
+
+    epochs: int
+    lr: float
+    weight_decay: float
+    batch_size: int
+    patience: int
+    grad_clip: float
+    schedule: str
+    warmup_epochs: float
+    plateau_factor: float
+    plateau_patience: int
+    seed: int
+    dropouts: tuple[float, ...]
+    widths: tuple[int, ...]
+
+
+def fold_generator(purpose: str, *, seed: int, fold: int, epoch: int, device: torch.device) -> torch.Generator:
     """Random numbers of one fold, epoch and purpose.
 
     Nothing is carried from one epoch to the next, so a restarted fit draws the same numbers; and no fold draws from
     another's, so a fold's result does not depend on its company.
     """
-    (state,) = np.random.SeedSequence([seed, fold, epoch, purpose]).generate_state(1, np.uint64)
-    return torch.Generator(device=device).manual_seed(int(state >> np.uint64(1)))
+    return torch.Generator(device=device).manual_seed(derive_seed(seed, purpose, fold, epoch))
 
 
 def stacked_logits(
@@ -60,7 +78,7 @@ def stacked_logits(
 
 @dataclass(frozen=True, slots=True)
 class EpochDraw:
-    """What the folds draw for one epoch; steps of a shorter fold are padded with images that don't count.
+    """What the folds draw for one epoch; the steps of a shorter fold are padded with images that don't count.
 
     Args:
         index_FTB: Images of each step, T steps.
@@ -74,30 +92,39 @@ class EpochDraw:
 
 
 def draw_epoch(
-    trains: Sequence[Tensor], folds: Sequence[int], *, epoch: int, seed: int, batch_size: int,
-    widths: Sequence[int], dropouts: Sequence[float], device: torch.device,
-) -> EpochDraw:  # fmt: skip
+    trains: Sequence[Tensor], folds: Sequence[int], recipe: Recipe, *, epoch: int, device: torch.device
+) -> EpochDraw:
     """Shuffle every fold's images into batches, the last one partial, and draw its dropout."""
-    steps = [-(-len(train) // batch_size) for train in trains]
-    shape = (len(trains), max(steps), batch_size)
+    steps = [steps_per_epoch(len(train), recipe) for train in trains]
+    shape = (len(trains), max(steps), recipe.batch_size)
     index_FTB = torch.zeros(shape, dtype=torch.int64)
     counts_FTB = torch.zeros(shape)
-    keep_masks = [torch.zeros(*shape, width, dtype=torch.bool, device=device) for width in widths]
+    keep_masks = [torch.zeros(*shape, width, dtype=torch.bool, device=device) for width in recipe.widths]
     for f, (train, fold) in enumerate(zip(trains, folds, strict=True)):
-        order = generator(ORDER, seed=seed, fold=fold, epoch=epoch, device=torch.device("cpu"))
+        order = fold_generator("order", seed=recipe.seed, fold=fold, epoch=epoch, device=torch.device("cpu"))
         index_FTB[f].view(-1)[: len(train)] = train[torch.randperm(len(train), generator=order)]
         counts_FTB[f].view(-1)[: len(train)] = 1
-        random = generator(DROPOUT, seed=seed, fold=fold, epoch=epoch, device=device)
-        for mask, rate, width in zip(keep_masks, dropouts, widths, strict=True):
-            own = torch.rand(steps[f], batch_size, width, generator=random, device=device)
+        random = fold_generator("dropout", seed=recipe.seed, fold=fold, epoch=epoch, device=device)
+        for mask, rate, width in zip(keep_masks, recipe.dropouts, recipe.widths, strict=True):
+            own = torch.rand(steps[f], recipe.batch_size, width, generator=random, device=device)
             mask[f, : steps[f]] = own >= rate
     return EpochDraw(index_FTB.to(device), counts_FTB.to(device), keep_masks)
 
 
+def steps_per_epoch(num_images: int, recipe: Recipe) -> int:
+    """Updates in one pass over a fold's images."""
+    return -(-num_images // recipe.batch_size)
+
+
 def train_epoch(
-    state: State, adam: State, draw: EpochDraw, feature_ND: Tensor, label_N: Tensor, *,
-    steps_F: list[int], lr_F: list[float], grad_clip: float, dropouts: Sequence[float],
-) -> Tensor:  # fmt: skip
+    state: State,
+    adam: State,
+    draw: EpochDraw,
+    feature_ND: Tensor,
+    label_N: Tensor,
+    recipe: Recipe,
+    progress: Sequence[FoldProgress],
+) -> Tensor:
     """One epoch of Adam for every fold, in place; each fold's gradient is clipped by its own norm.
 
     Args:
@@ -106,41 +133,41 @@ def train_epoch(
         draw: The epoch's batches and dropout.
         feature_ND: All features.
         label_N: All labels.
-        steps_F: Updates each fold has made so far; advanced.
-        lr_F: Each fold's learning rate.
-        grad_clip: Largest norm of a fold's gradient; 0 clips nothing.
-        dropouts: Rates of the hidden layers.
+        recipe: How to train.
+        progress: Each fold's steps, advanced, and learning rate.
 
     Returns:
         loss_F: Mean training loss of the epoch, dropout on, float64.
     """
-    lr = torch.tensor(lr_F, dtype=torch.float64, device=feature_ND.device)
-    total_F = torch.zeros_like(lr)
     active_TF = (draw.counts_FTB.sum(dim=2) > 0).T.cpu()
+    steps_F = active_TF.sum(dim=0).tolist()
+    total_F = torch.zeros(len(progress), dtype=torch.float64, device=feature_ND.device)
     for t, active_F in enumerate(active_TF):
         # a fold whose epoch has fewer steps rests through the others'
-        rows_A = active_F.nonzero()[:, 0]
-        for f in rows_A.tolist():
-            steps_F[f] += 1
-        if len(rows_A) == 1:
+        chosen = active_F.nonzero()[:, 0].tolist()
+        lr = [recipe.lr * progress[f].rate_scale(recipe, steps_F[f]) for f in chosen]
+        for f in chosen:
+            progress[f].steps += 1
+        if len(chosen) == 1:
             # a stack of one takes other kernels, with other rounding; beside its twin a fold is as in company
-            rows_A = rows_A.repeat(2)
-        everyone = active_F.all() and len(active_F) > 1
-        rows = slice(None) if everyone else rows_A.to(feature_ND.device)
-        now, moments = ({name: value[rows] for name, value in part.items()} for part in (state, adam))
+            chosen, lr = chosen * 2, lr * 2
+        rows: slice | Tensor = slice(None)
+        if chosen != list(range(len(progress))):
+            rows = torch.tensor(chosen, device=feature_ND.device)
         index_AB, counts_AB = draw.index_FTB[rows, t], draw.counts_FTB[rows, t]
         keep_masks = [mask[rows, t] for mask in draw.keep_masks]
-        now = {name: value.detach().requires_grad_() for name, value in now.items()}
-        logit_ABK = stacked_logits(now, feature_ND[index_AB], dropouts=dropouts, keep_masks=keep_masks)
+        now = {name: value[rows].requires_grad_() for name, value in state.items()}
+        logit_ABK = stacked_logits(now, feature_ND[index_AB], dropouts=recipe.dropouts, keep_masks=keep_masks)
         loss_AB = cross_entropy(logit_ABK.flatten(0, 1), label_N[index_AB].flatten(), reduction="none")
         loss_AB = loss_AB.view_as(counts_AB) * counts_AB
         # folds share nothing, so the gradient of the sum is each fold's own
         gradients = torch.autograd.grad((loss_AB.sum(dim=1) / counts_AB.sum(dim=1)).sum(), list(now.values()))
         total_F[rows] += loss_AB.detach().sum(dim=1)
-        steps_A = torch.tensor([steps_F[f] for f in rows_A.tolist()], dtype=torch.float64)
         now = {name: value.detach() for name, value in now.items()}
-        _adam_step_(now, moments, _clipped(gradients, grad_clip), steps_A.to(lr.device), lr[rows])
-        if not everyone:
+        moments = {name: value[rows] for name, value in adam.items()}
+        steps = [progress[f].steps for f in chosen]
+        _adam_step_(now, moments, _clipped(gradients, recipe.grad_clip), recipe.weight_decay, steps, lr)
+        if isinstance(rows, Tensor):
             for part, moved in ((state, now), (adam, moments)):
                 for name, value in moved.items():
                     part[name][rows] = value
@@ -155,11 +182,15 @@ def _clipped(gradients: Sequence[Tensor], limit: float) -> Sequence[Tensor]:
     return [gradient.mul_(scale_A.view(-1, *[1] * (gradient.ndim - 1))) for gradient in gradients]
 
 
-def _adam_step_(state: State, adam: State, gradients: Sequence[Tensor], steps_A: Tensor, lr_A: Tensor) -> None:
-    size_A = (lr_A / (1 - BETA1**steps_A)).float()
-    root_A = (1 - BETA2**steps_A).sqrt().float()
+def _adam_step_(
+    state: State, adam: State, gradients: Sequence[Tensor], decay: float, steps: Sequence[int], lr: Sequence[float]
+) -> None:
+    device = gradients[0].device
+    size_A = torch.tensor([rate / (1 - BETA1**step) for rate, step in zip(lr, steps, strict=True)], device=device)
+    root_A = torch.tensor([math.sqrt(1 - BETA2**step) for step in steps], device=device)
     for (name, parameter), gradient in zip(state.items(), gradients, strict=True):
         per_fold = (-1, *[1] * (parameter.ndim - 1))
+        gradient = gradient.add(parameter, alpha=decay) if decay else gradient
         first = adam[f"first.{name}"].lerp_(gradient, 1 - BETA1)
         second = adam[f"second.{name}"].mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
         spread = second.sqrt().div_(root_A.view(per_fold)).add_(ADAM_EPS)
@@ -172,49 +203,59 @@ class FoldProgress:
 
     Attributes:
         fold: Number of the fold; names its random numbers.
-        lr: Learning rate now.
+        plateau: Memory of the plateau schedule.
         steps: Updates made.
-        best_loss: Smallest held-out loss, at `best_epoch` (from 1; 0 before the first epoch).
+        best_loss: Smallest held-out loss, None before the first.
+        best_epoch: Its epoch, from 1; without held-out images the last epoch.
         waited: Epochs since.
-        plateau_loss: The smallest held-out loss as ReduceLROnPlateau counts it.
-        plateau_waited: Epochs since, or since the last reduction.
         stopped: Whether the fold has run out of patience.
-        train_loss: Mean loss of every epoch.
-        heldout_loss: Held-out loss after every epoch.
+        train_loss: Mean loss of every epoch, dropout on.
+        heldout_loss: Held-out loss after every epoch; empty without held-out images.
     """
 
     fold: int
-    lr: float
+    plateau: Plateau
     steps: int = 0
     best_loss: float | None = None
     best_epoch: int = 0
     waited: int = 0
-    plateau_loss: float | None = None
-    plateau_waited: int = 0
     stopped: bool = False
     train_loss: list[float] = field(default_factory=list)
     heldout_loss: list[float] = field(default_factory=list)
 
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+    def rate_scale(self, recipe: Recipe, steps_per_epoch: int) -> float:
+        """The factor on the learning rate of the next step."""
+        return rate_scale(
+            recipe.schedule, self.steps, total_steps=recipe.epochs * steps_per_epoch,
+            warmup_steps=round(recipe.warmup_epochs * steps_per_epoch), plateau=self.plateau,
+        )  # fmt: skip
 
-    def record(
-        self, train_loss: float, heldout_loss: float, *, patience: int, plateau_factor: float, plateau_patience: int
-    ) -> bool:
-        """Note one epoch's losses, lower the learning rate on a plateau, stop without patience; True for a new best."""
+    def record(self, train_loss: float, heldout_loss: float | None, patience: int) -> bool:
+        """Note one epoch's losses, tell the plateau, stop without patience; True where these weights are to be kept."""
         self.train_loss.append(train_loss)
+        if heldout_loss is None:
+            self.plateau.observe(train_loss)
+            self.best_epoch = len(self.train_loss)
+            return True
         self.heldout_loss.append(heldout_loss)
-        if self.plateau_loss is None or heldout_loss < self.plateau_loss * (1 - PLATEAU_THRESHOLD):
-            self.plateau_loss, self.plateau_waited = heldout_loss, 0
-        else:
-            self.plateau_waited += 1
-        if self.plateau_waited > plateau_patience:
-            lower = self.lr * plateau_factor
-            self.lr = lower if self.lr - lower > PLATEAU_EPS else self.lr
-            self.plateau_waited = 0
+        self.plateau.observe(heldout_loss)
         if self.best_loss is None or heldout_loss < self.best_loss:
             self.best_loss, self.best_epoch, self.waited = heldout_loss, len(self.heldout_loss), 0
             return True
         self.waited += 1
         self.stopped = 0 < patience <= self.waited
         return False
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON has no infinity: a plateau that has seen nothing yet stands as null."""
+        facts = asdict(self)
+        facts["plateau"]["best"] = self.plateau.best if math.isfinite(self.plateau.best) else None
+        return facts
+
+    @classmethod
+    def from_json(cls, facts: dict[str, Any]) -> FoldProgress:
+        """The inverse of `as_json`."""
+        best = facts["plateau"]["best"]
+        plateau = Plateau(**{**facts["plateau"], "best": math.inf if best is None else best})
+        lists = {name: list(facts[name]) for name in ("train_loss", "heldout_loss")}
+        return cls(**{**facts, **lists, "plateau": plateau})

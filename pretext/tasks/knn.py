@@ -25,7 +25,7 @@ class KnnVotes:
     """Votes of the nearest neighbours.
 
     Attributes:
-        prob_MK: For each k asked for, the neighbours' weights per class, summing to 1. Dtype and device of the features.
+        prob_MK: For each k asked for, the neighbours' weights per class, summing to 1; in the features' dtype.
         used_k: For each k asked for, how many neighbours voted: fewer where the training set has fewer.
     """
 

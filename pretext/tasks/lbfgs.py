@@ -83,7 +83,7 @@ def minimize_together(
         The points reached. A problem that ran out of evaluations, or whose steps no longer help, is not converged.
 
     Cost: one evaluation per pass, and a history of 2 x 10 x P x V float64.
-    Reference: Liu, Nocedal 1989, Math. Programming 45; approximate Wolfe condition: Hager, Zhang 2005, SIAM J. Optim. 16.
+    Reference: Liu, Nocedal 1989, Math. Programming 45. Approximate Wolfe condition: Hager, Zhang 2005, SIAM J. Optim. 16.
     """
     problem_P = torch.arange(len(start_PV), device=start_PV.device)
     value_P, gradient_PV, inverse_PV = objective(start_PV, problem_P)

@@ -225,6 +225,6 @@ def _selection_table(
     return [
         {"strength": strength, "loss": loss, "converged": converged}
         for strength, loss, converged in zip(
-            strengths, loss_FS.mean(axis=0).tolist(), converged_FS.all(axis=0).tolist(), strict=True
+            strengths, loss_FS.mean(axis=0).tolist(), np.all(converged_FS, axis=0).tolist(), strict=True
         )
     ]

@@ -26,8 +26,8 @@ class Spanned:
         spectrum_R: Sum of squares of each coordinate; float64, ascending, positive.
         mean_D: Mean of the raw features; float64.
         scale_D: What the centred features are divided by; float64, positive.
-        basis_DR: The axes, where D <= n; float64.
-        basis_nR: Otherwise: the axes are this times the standardised features; float64.
+        wide: Whether there are more features than images.
+        basis: The axes, (D, R); where wide, (n, R): the axes are its products with the standardised images. float64.
     """
 
     index_n: Tensor
@@ -35,17 +35,15 @@ class Spanned:
     spectrum_R: Tensor
     mean_D: Tensor
     scale_D: Tensor
-    basis_DR: Tensor | None
-    basis_nR: Tensor | None
+    wide: bool
+    basis: Tensor
 
     def unfold(self, weight_RJ: Tensor, feature_ND: Tensor) -> tuple[Tensor, Tensor]:
         """Weights on the raw features, and what centring adds to the intercepts: (weight_DJ, shift_J), float64."""
-        if self.basis_DR is not None:
-            weight_DJ = self.basis_DR @ weight_RJ
-        else:
-            weight_nJ = self.basis_nR @ weight_RJ
+        weight_DJ = self.basis @ weight_RJ
+        if self.wide:
             columns = _columns(feature_ND, self.index_n, self.mean_D, self.scale_D)
-            weight_DJ = torch.cat([standard_nd.T @ weight_nJ for standard_nd in columns])
+            weight_DJ = torch.cat([standard_nd.T @ weight_DJ for standard_nd in columns])
         weight_DJ = weight_DJ / self.scale_D[:, None]
         return weight_DJ, -self.mean_D @ weight_DJ
 
@@ -77,13 +75,13 @@ def span(feature_ND: Tensor, index_n: Tensor, *, standardize: bool) -> Spanned:
     spectrum_R, axes = spectrum[kept], axes[:, kept]
     if wide:
         feature_nR = (axes * spectrum_R.sqrt()).to(feature_ND.dtype)
-        basis_DR, basis_nR = None, axes / spectrum_R.sqrt()
+        basis = axes / spectrum_R.sqrt()
     else:
         rows = [(chunk @ axes).to(feature_ND.dtype) for chunk in _rows(feature_ND, index_n, mean_D, scale_D)]
-        feature_nR, basis_DR, basis_nR = torch.cat(rows), axes, None
+        feature_nR, basis = torch.cat(rows), axes
     return Spanned(
         index_n=index_n, feature_nR=feature_nR, spectrum_R=spectrum_R, mean_D=mean_D, scale_D=scale_D,
-        basis_DR=basis_DR, basis_nR=basis_nR,
+        wide=wide, basis=basis,
     )  # fmt: skip
 
 
@@ -163,7 +161,7 @@ class LogisticBatch:
         value_A = strength_A * loss_A + (weight_ARK * penalty_ARK).sum(dim=(1, 2)) / 2
         data_ARK = gradient_QRTK.permute(0, 2, 1, 3)[layout.set_A, layout.place_A].double()
         gradient_ARK = strength_A[:, None, None] * data_ARK + penalty_ARK
-        # sum over classes of p (1 - p), averaged over images, spread over the K - 1 free directions: at zero it is 1 / K
+        # sum over classes of p (1 - p), mean over images, spread over the K - 1 free directions: at zero it is 1 / K
         free_A = (self.present_GK.sum(dim=1) - 1)[group_A]
         curvature_A = curvature_A / (self.num_images_P[problem_A] * free_A)
         diagonal_AR = (strength_A * curvature_A)[:, None] * self.spectrum_GR1[group_A] + ridge_AR
@@ -222,9 +220,10 @@ def _softmax_residual_(logit_QnTK: Tensor, label_Qn: Tensor, absent_QK: Tensor |
 
 
 def _moments(feature_ND: Tensor, index_n: Tensor) -> tuple[Tensor, Tensor]:
-    n = len(index_n)
+    n, D = len(index_n), feature_ND.shape[1]
+    nothing = torch.zeros(D, dtype=torch.float64, device=feature_ND.device)
     means, scales = [], []
-    for raw_nd in _columns(feature_ND, index_n, None, None):
+    for raw_nd in _columns(feature_ND, index_n, nothing, nothing + 1):
         mean_d = raw_nd.mean(dim=0)
         variance_d = (raw_nd - mean_d).square().mean(dim=0)
         # scikit-learn's bound on the rounding error of a constant feature's variance
@@ -235,13 +234,13 @@ def _moments(feature_ND: Tensor, index_n: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(means), torch.cat(scales)
 
 
-def _columns(feature_ND: Tensor, index_n: Tensor, mean_D: Tensor | None, scale_D: Tensor | None) -> Iterator[Tensor]:
-    """Standardised (or, without moments, raw) features in float64, some columns at a time."""
+def _columns(feature_ND: Tensor, index_n: Tensor, mean_D: Tensor, scale_D: Tensor) -> Iterator[Tensor]:
+    """Standardised features in float64, some columns at a time."""
     step = max(1, CHUNK_ELEMENTS // len(index_n))
     for start in range(0, feature_ND.shape[1], step):
         columns = slice(start, start + step)
         raw_nd = feature_ND[:, columns].index_select(0, index_n).double()
-        yield raw_nd if mean_D is None else (raw_nd - mean_D[columns]) / scale_D[columns]
+        yield (raw_nd - mean_D[columns]) / scale_D[columns]
 
 
 def _rows(feature_ND: Tensor, index_n: Tensor, mean_D: Tensor, scale_D: Tensor) -> Iterator[Tensor]:

@@ -67,7 +67,7 @@ def solve_logistic(
     diagonal scaling makes the first step Newton's.
 
     Args:
-        feature_ND: Finite float32 or float64 features. Passes over the data are done in this dtype, the rest in float64.
+        feature_ND: Finite float32 or float64 features. Passes over the data are in this dtype, the rest in float64.
         label_N: Classes 0..K-1, int64.
         num_classes: K, at least 2.
         train_mask_PN: True where problem p trains on image n.

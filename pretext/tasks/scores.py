@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -128,7 +129,7 @@ def heldout_ensemble(prob_FNK: ArrayLike, heldout_FN: ArrayLike) -> NDArray[np.f
     return np.einsum("fnk,fn->nk", prob_FNK, heldout_FN) / count_N[:, None]
 
 
-def summary(fold_list: Sequence[Mapping[str, float | int]]) -> dict[str, dict[str, float] | None]:
+def summary(fold_list: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float] | None]:
     """Mean and standard deviation over folds.
 
     Args:

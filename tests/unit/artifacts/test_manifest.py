@@ -1,0 +1,389 @@
+"""The life of a manifest: running, done, asked again, changed, damaged."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import pretext
+from pretext.artifacts import manifest as module
+from pretext.artifacts.atomic import file_sha256
+from pretext.artifacts.manifest import (
+    Parent,
+    Record,
+    device_facts,
+    missing_outputs,
+    read_manifest,
+    require_done,
+    versions,
+)
+from pretext.errors import ArtifactError
+
+DATA = Parent("data", "data/shapes", "sha256:d")
+CHECKPOINT = Parent("checkpoint", "runs/x/checkpoint.safetensors", "sha256:c")
+
+
+def a_record(folder, *, request=None, parents=(DATA, CHECKPOINT), stage="probe-linear"):
+    return Record(folder / "manifest.json", stage, request or {"k": 5, "strengths": [0.1, 1.0]}, parents)
+
+
+def finished(folder, **changes):
+    record = a_record(folder, **changes)
+    assert not record.is_done(overwrite=False)
+    record.begin({"k": 5}, seed=3)
+    (folder / "result.json").write_text("12345")
+    (folder / "table.parquet").write_text("abc")
+    record.finish([folder / "result.json", folder / "table.parquet"], summary={"top1": 0.5})
+    return record
+
+
+def times_of(folder):
+    return {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
+
+
+class TestLife:
+    def test_running_before_work_and_done_after_it(self, tmp_path):
+        record = a_record(tmp_path / "run")
+        assert not record.is_done(overwrite=False)
+        assert not (tmp_path / "run").exists(), "asking makes nothing"
+
+        record.begin({"k": 5, "device": "cpu"}, seed=3, device="cpu")
+        content = read_manifest(record.path)
+        assert content["status"] == "running"
+        assert content["request"] == {"k": 5, "strengths": [0.1, 1.0]}
+        assert content["config"] == {"k": 5, "device": "cpu"}
+        assert (content["seed"], content["stage"], content["schema"]) == (3, "probe-linear", 1)
+        assert content["parents"] == [DATA.as_json(), CHECKPOINT.as_json()]
+        assert content["versions"]["pretext"] == pretext.__version__
+        assert content["device"]["device"] == "cpu"
+        assert content["outputs"] == {}
+
+        (tmp_path / "run" / "out.bin").write_bytes(b"12345")
+        returned = record.finish([tmp_path / "run" / "out.bin"], summary={"top1": 0.5})
+        content = read_manifest(record.path)
+        assert content["status"] == "done"
+        assert content["summary"] == {"top1": 0.5}
+        assert content["outputs"] == {"out.bin": {"sha256": file_sha256(tmp_path / "run" / "out.bin"), "bytes": 5}}
+        assert content["wall_seconds"] >= 0
+        assert content["finished"] >= content["started"]
+        assert "progress" not in json.loads(record.path.read_text())
+        assert returned["summary"] == content["summary"]
+
+    def test_known_fingerprints_are_not_computed_again(self, tmp_path, monkeypatch):
+        record = a_record(tmp_path)
+        record.begin({}, seed=None)
+        (tmp_path / "a").write_bytes(b"1")
+        (tmp_path / "b").write_bytes(b"2")
+        hashed = []
+        monkeypatch.setattr(module, "file_sha256", lambda path: hashed.append(path.name) or "sha256:new")
+        content = record.finish([tmp_path / "a", tmp_path / "b"], summary={}, known={"a": "sha256:known"})
+        assert hashed == ["b"]
+        assert content["outputs"]["a"]["sha256"] == "sha256:known"
+
+    def test_done_and_asked_again_touches_no_file(self, tmp_path):
+        finished(tmp_path)
+        before = times_of(tmp_path)
+        again = a_record(tmp_path)
+        assert again.is_done(overwrite=False)
+        assert again.content["summary"] == {"top1": 0.5}
+        assert times_of(tmp_path) == before
+
+    def test_progress_is_kept_over_a_stop(self, tmp_path):
+        record = a_record(tmp_path)
+        record.begin({}, seed=None)
+        started = record.content["started"]
+        record.note({"shard-0": {"bytes": 3}})
+        again = a_record(tmp_path)
+        assert not again.is_done(overwrite=False)
+        again.begin({}, seed=None)
+        assert again.content["progress"] == {"shard-0": {"bytes": 3}}
+        assert read_manifest(again.path)["progress"] == {"shard-0": {"bytes": 3}}
+        assert again.content["started"] == started
+
+    def test_wall_time_adds_up_over_restarts(self, tmp_path, monkeypatch):
+        now = [100.0]
+        monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+        record = a_record(tmp_path)
+        record.begin({}, seed=None)
+        now[0] += 7.25
+        record.note({})
+        now[0] += 1000  # nobody was there
+        again = a_record(tmp_path)
+        again.is_done(overwrite=False)
+        again.begin({}, seed=None)
+        now[0] += 2
+        assert again.finish([], summary={})["wall_seconds"] == 9.25
+
+
+class TestAskedOtherwise:
+    def test_other_options_are_shown_and_overwrite_is_named(self, tmp_path):
+        finished(tmp_path)
+        before = times_of(tmp_path)
+        with pytest.raises(ArtifactError) as caught:
+            a_record(tmp_path, request={"k": 7, "seed": 1, "strengths": [0.1]}).is_done(overwrite=False)
+        assert caught.value.message == (
+            f"{tmp_path} already holds another probe-linear: k was 5, now 7; seed was None, now 1; "
+            "strengths was [0.1, 1.0], now [0.1]"
+        )
+        assert "--overwrite" in caught.value.hint
+        assert times_of(tmp_path) == before
+
+    def test_another_stage_in_its_place(self, tmp_path):
+        finished(tmp_path)
+        with pytest.raises(ArtifactError, match="already holds another pretrain: it is the output of probe-linear"):
+            a_record(tmp_path, stage="pretrain").is_done(overwrite=False)
+
+    def test_half_finished_work_of_another_request_is_not_gone_on_with(self, tmp_path):
+        a_record(tmp_path).begin({}, seed=None)
+        with pytest.raises(ArtifactError, match="k was 5, now 7"):
+            a_record(tmp_path, request={"k": 7, "strengths": [0.1, 1.0]}).is_done(overwrite=False)
+
+    def test_a_changed_parent_is_named(self, tmp_path):
+        finished(tmp_path)
+        other = Parent("checkpoint", "runs/x/checkpoint.safetensors", "sha256:other")
+        with pytest.raises(ArtifactError) as caught:
+            a_record(tmp_path, parents=(DATA, other)).is_done(overwrite=False)
+        assert caught.value.message.endswith("its checkpoint (runs/x/checkpoint.safetensors) has changed since")
+        assert "its data" not in caught.value.message
+
+    def test_a_new_and_a_lost_parent_are_named(self, tmp_path):
+        finished(tmp_path, parents=(DATA,))
+        with pytest.raises(ArtifactError, match=r"its checkpoint \(runs/x/checkpoint\.safetensors\) is new$"):
+            a_record(tmp_path).is_done(overwrite=False)
+        with pytest.raises(ArtifactError, match="it was made from data/shapes as well$"):
+            a_record(tmp_path, parents=()).is_done(overwrite=False)
+
+    def test_a_parent_that_moved_is_the_same(self, tmp_path):
+        finished(tmp_path)
+        assert a_record(tmp_path, parents=(Parent("data", "/elsewhere/shapes", "sha256:d"), CHECKPOINT)).is_done(overwrite=False)
+
+
+class TestSeveralParentsOfOneKind:
+    RUNS = tuple(Parent("run", f"runs/{name}", f"sha256:{name}") for name in "abc")
+
+    def test_the_same_ones_are_done_in_any_order(self, tmp_path):
+        finished(tmp_path, parents=self.RUNS)
+        assert a_record(tmp_path, parents=self.RUNS).is_done(overwrite=False)
+        assert a_record(tmp_path, parents=self.RUNS[::-1]).is_done(overwrite=False)
+
+    def test_two_with_equal_content_are_two(self, tmp_path):
+        twins = (Parent("run", "runs/a", "sha256:a"), Parent("run", "runs/copy", "sha256:a"))
+        finished(tmp_path, parents=twins)
+        assert a_record(tmp_path, parents=twins).is_done(overwrite=False)
+        with pytest.raises(ArtifactError, match="it was made from runs/copy as well"):
+            a_record(tmp_path, parents=twins[:1]).is_done(overwrite=False)
+
+    def test_the_one_that_changed_is_named(self, tmp_path):
+        finished(tmp_path, parents=self.RUNS)
+        changed = (*self.RUNS[:1], Parent("run", "runs/b", "sha256:x"), *self.RUNS[2:])
+        with pytest.raises(ArtifactError, match=r"probe-linear: its run \(runs/b\) has changed since$"):
+            a_record(tmp_path, parents=changed).is_done(overwrite=False)
+
+    def test_one_more_and_one_less_are_named(self, tmp_path):
+        finished(tmp_path, parents=self.RUNS)
+        with pytest.raises(ArtifactError, match=r"probe-linear: its run \(runs/d\) is new$"):
+            a_record(tmp_path, parents=(*self.RUNS, Parent("run", "runs/d", "sha256:d"))).is_done(overwrite=False)
+        with pytest.raises(ArtifactError, match=r"probe-linear: it was made from runs/b as well$"):
+            a_record(tmp_path, parents=self.RUNS[::2]).is_done(overwrite=False)
+
+
+class TestOverwrite:
+    def test_what_is_finished_is_removed_with_all_it_wrote(self, tmp_path):
+        finished(tmp_path)
+        stale = tmp_path / "resume"
+        stale.mkdir()
+        (stale / "state.json").write_text("{}")
+        (tmp_path / "other.txt").write_text("not ours")
+        again = a_record(tmp_path, request={"k": 7})
+        assert not again.is_done(overwrite=True, stale=[stale, tmp_path / "not-there"])
+        assert [path.name for path in tmp_path.iterdir()] == ["other.txt"]
+        again.begin({}, seed=None)
+        assert read_manifest(again.path)["request"] == {"k": 7}
+
+    def test_the_same_request_is_made_again_too(self, tmp_path):
+        finished(tmp_path)
+        assert not a_record(tmp_path).is_done(overwrite=True)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_half_finished_work_of_the_same_request_is_gone_on_with(self, tmp_path):
+        record = a_record(tmp_path)
+        record.begin({}, seed=None)
+        record.note({"done": 3})
+        resume = tmp_path / "resume"
+        resume.mkdir()
+        again = a_record(tmp_path)
+        assert not again.is_done(overwrite=True, stale=[resume])
+        assert resume.exists(), "a second kill with --overwrite must not begin from nothing"
+        again.begin({}, seed=None)
+        assert again.content["progress"] == {"done": 3}
+
+    def test_half_finished_work_of_another_request_is_removed(self, tmp_path):
+        a_record(tmp_path).begin({}, seed=None)
+        again = a_record(tmp_path, request={"k": 7})
+        assert not again.is_done(overwrite=True)
+        assert list(tmp_path.iterdir()) == []
+        again.begin({}, seed=None)
+        assert again.content["progress"] == {}
+
+    def test_the_manifest_goes_first(self, tmp_path, monkeypatch):
+        finished(tmp_path)
+        removed = []
+        unlink = Path.unlink
+        monkeypatch.setattr(Path, "unlink", lambda self, **more: (removed.append(self.name), unlink(self, **more)))
+        a_record(tmp_path).is_done(overwrite=True)
+        assert removed == ["manifest.json", "result.json", "table.parquet"]
+
+    def test_what_can_not_be_removed_is_told(self, tmp_path, monkeypatch):
+        finished(tmp_path)
+
+        def fail(*args, **kwargs):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+        monkeypatch.setattr(Path, "unlink", fail)
+        with pytest.raises(ArtifactError, match=r"manifest\.json can't be removed: Permission denied"):
+            a_record(tmp_path).is_done(overwrite=True)
+
+    @pytest.mark.parametrize("name", ["", ".", "..", "../precious", "/precious", "a/../../precious", "x\0y", "a\\b"])
+    def test_a_manifest_never_makes_it_remove_what_lies_elsewhere(self, tmp_path, name):
+        folder = tmp_path / "run"
+        folder.mkdir()
+        precious = tmp_path / "precious"
+        precious.write_text("x")
+        record = finished(folder)
+        content = json.loads(record.path.read_text())
+        content["outputs"][name] = {"bytes": 1, "sha256": "sha256:x"}
+        record.path.write_text(json.dumps(content))
+        with pytest.raises(ArtifactError, match="is damaged: its section 'outputs'"):
+            a_record(folder).is_done(overwrite=True)
+        assert precious.exists()
+        assert len(list(folder.iterdir())) == 3
+
+
+class TestBrokenOutputs:
+    @pytest.mark.parametrize("harm", ["missing", "truncated", "longer", "a folder"])
+    def test_they_are_seen_and_made_again(self, tmp_path, harm):
+        finished(tmp_path)
+        path = tmp_path / "result.json"
+        path.unlink()
+        if harm == "a folder":
+            path.mkdir()
+        elif harm != "missing":
+            path.write_text("1234" if harm == "truncated" else "123456")
+        assert missing_outputs(tmp_path / "manifest.json", read_manifest(tmp_path / "manifest.json")) == ["result.json"]
+        with pytest.raises(ArtifactError, match=r"result\.json is missing or not of the size that manifest\.json states"):
+            require_done(tmp_path / "manifest.json", hint="make it")
+        again = a_record(tmp_path)
+        assert not again.is_done(overwrite=False)
+        again.begin({}, seed=None)
+        assert read_manifest(again.path)["status"] == "running"
+
+    def test_a_name_that_no_file_can_have_is_missing(self, tmp_path):
+        name = "x" * 5000
+        assert missing_outputs(tmp_path / "manifest.json", {"outputs": {name: {"bytes": 1}}}) == [name]
+
+
+class TestRequireDone:
+    def test_done(self, tmp_path):
+        finished(tmp_path)
+        assert require_done(tmp_path / "manifest.json", hint="")["summary"] == {"top1": 0.5}
+
+    def test_missing(self, tmp_path):
+        with pytest.raises(ArtifactError, match=r"has no manifest\.json") as caught:
+            require_done(tmp_path / "manifest.json", hint="pretext pretrain")
+        assert caught.value.hint == "pretext pretrain"
+
+    def test_unfinished(self, tmp_path):
+        a_record(tmp_path).begin({}, seed=None)
+        with pytest.raises(ArtifactError, match=r"manifest\.json says the probe-linear is not finished") as caught:
+            require_done(tmp_path / "manifest.json", hint="go on")
+        assert caught.value.hint == "go on"
+
+
+GOOD = {
+    "schema": 1, "stage": "probe-linear", "status": "done", "request": {"k": 5}, "config": {}, "seed": 0,
+    "parents": [DATA.as_json()], "wall_seconds": 1.5, "summary": {},
+    "outputs": {"result.json": {"sha256": "sha256:x", "bytes": 5}},
+}  # fmt: skip
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+class TestDamaged:
+    @pytest.mark.parametrize(
+        ("changes", "match"),
+        [
+            ({"schema": 2}, "has schema 2, this version reads 1"),
+            ({"schema": None}, "has schema None"),
+            ({"status": "finished"}, "is not a manifest of this toolkit"),
+            ({"status": ["done"]}, "is not a manifest of this toolkit"),
+            ({"request": []}, "is damaged: its section 'request'"),
+            ({"config": 3}, "is damaged: its section 'config'"),
+            ({"summary": None}, "is damaged: its section 'summary'"),
+            ({"progress": []}, "is damaged: its section 'progress'"),
+            ({"outputs": []}, "is damaged: its section 'outputs'"),
+            ({"outputs": {"a": 5}}, "is damaged: its section 'outputs'"),
+            ({"outputs": {"a": {"sha256": "x"}}}, "is damaged: its section 'outputs'"),
+            ({"outputs": {"a": {"sha256": "x", "bytes": "5"}}}, "is damaged: its section 'outputs'"),
+            ({"outputs": {"a": {"bytes": 5}}}, "is damaged: its section 'outputs'"),
+            ({"parents": {}}, "is damaged: its section 'parents'"),
+            ({"parents": ["data"]}, "is damaged: its section 'parents'"),
+            ({"parents": [{"kind": "data", "path": "x"}]}, "is damaged: its section 'parents'"),
+            ({"wall_seconds": None}, "is damaged: its section 'wall_seconds'"),
+            ({"wall_seconds": -1}, "is damaged: its section 'wall_seconds'"),
+            ({"wall_seconds": float("nan")}, "is not valid JSON: it has NaN"),
+            ({"progress": {"loss": float("-inf")}}, "is not valid JSON: it has -Infinity"),
+        ],
+    )
+    def test_each_section_is_checked(self, tmp_path, changes, match):
+        (tmp_path / "manifest.json").write_text(json.dumps(GOOD))
+        assert read_manifest(tmp_path / "manifest.json")["request"] == {"k": 5}
+        (tmp_path / "manifest.json").write_text(json.dumps(GOOD | changes))
+        with pytest.raises(ArtifactError, match=match):
+            read_manifest(tmp_path / "manifest.json")
+
+    @pytest.mark.parametrize("text", ["", "null", "[]", "3", '{"status": "done"}', '{"stage": "probe"}', "{}", "nonsense"])
+    def test_what_is_no_manifest_is_told(self, tmp_path, text):
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(ArtifactError, match=r"manifest\.json is not "):
+            read_manifest(tmp_path / "manifest.json")
+
+    @given(content=st.dictionaries(st.sampled_from([*GOOD, "progress", "started"]), JSON, max_size=4), overwrite=st.booleans())
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+    def test_any_json_in_its_place_is_refused_or_used_never_a_crash(self, tmp_path, content, overwrite):
+        path = tmp_path / "manifest.json"
+        for values in (content, GOOD | content):
+            path.write_text(json.dumps(values))
+            record = a_record(tmp_path, request={"k": 5}, parents=(DATA,))
+            try:
+                if not record.is_done(overwrite=overwrite):
+                    record.begin({}, seed=None)
+                    record.finish([], summary={})
+                require_done(path, hint="")
+            except ArtifactError:
+                continue
+            assert read_manifest(path)["status"] == "done"
+
+
+def test_versions_name_what_decides_numbers(monkeypatch):
+    found = versions()
+    assert {"pretext", "python", "torch", "numpy", "pyarrow"} <= found.keys()
+    monkeypatch.setattr(module, "LIBRARIES", ("numpy", "surely-not-installed"))
+    assert versions().keys() == {"pretext", "python", "numpy"}
+
+
+def test_hardware_is_named_by_model_never_by_host():
+    import platform
+
+    facts = device_facts("NVIDIA H200")
+    assert facts["device"] == "NVIDIA H200"
+    assert facts["processor"]
+    assert facts["cores"] >= 1
+    assert platform.node() not in [str(value) for value in facts.values()]
+    assert device_facts(None)["device"] == "cpu"

@@ -1,0 +1,313 @@
+"""Images in Arrow files: what goes in comes out, read from the map without a copy."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pretext.artifacts import shards as module
+from pretext.artifacts.layout import DataLayout
+from pretext.artifacts.manifest import Parent, Record
+from pretext.artifacts.shards import DataSet, Shard, Split, data_fingerprint, open_data, shard_schema, write_shard
+from pretext.errors import ArtifactError
+
+SIZE = 8
+
+
+def stored(tmp_path, rows, *, size=SIZE, name="train.arrow"):
+    assert write_shard(tmp_path / name, rows, image_size=size) == len(rows)
+    return Split([Shard(tmp_path / name)], size)
+
+
+def images_of(rows):
+    return np.stack([row[1] for row in rows])
+
+
+class TestRoundTrip:
+    @given(
+        seed=st.integers(0, 2**32 - 1),
+        size=st.integers(1, 9),
+        facts=st.lists(
+            st.tuples(
+                st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+                st.none() | st.integers(0, 2**31 - 1),
+                st.lists(st.integers(0, 2**15 - 1), max_size=4),
+            ),
+            max_size=12,
+        ),
+        chunk=st.integers(1, 5),
+    )
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+    def test_any_rows(self, tmp_path, monkeypatch, seed, size, facts, chunk):
+        monkeypatch.setattr(module, "ROWS_PER_BATCH", chunk)
+        image = np.random.default_rng(seed).integers(0, 256, (len(facts), size, size, 3), dtype=np.uint8)
+        rows = [(name, image[i], label, folds) for i, (name, label, folds) in enumerate(facts)]
+        split = stored(tmp_path, rows, size=size)
+        assert len(split) == len(rows)
+        assert split.ids() == [row[0] for row in rows]
+        assert split.labels().tolist() == [-1 if row[2] is None else row[2] for row in rows]
+        assert split.folds() == [row[3] for row in rows]
+        np.testing.assert_array_equal(split.read_images(np.arange(len(rows))), image)
+
+    def test_rows_keep_their_order_over_batches_and_equal_rows_give_equal_bytes(self, tmp_path, make_rows):
+        rows = make_rows(1030)
+        split = stored(tmp_path, rows)
+        assert [len(view) for view in Shard(tmp_path / "train.arrow").image_views] == [512, 512, 6]
+        assert split.ids() == [row[0] for row in rows]
+        np.testing.assert_array_equal(split.read_images(np.arange(1030)), images_of(rows))
+        stored(tmp_path, rows, name="again.arrow")
+        assert (tmp_path / "again.arrow").read_bytes() == (tmp_path / "train.arrow").read_bytes()
+
+    @pytest.mark.parametrize("order", [(1, 2, 0), (2, 1, 0), (0, 2, 1)])
+    def test_images_that_lie_transposed_in_memory_come_out_as_they_look(self, tmp_path, order):
+        generator = np.random.default_rng(0)
+        shape = np.empty(3, int)
+        shape[list(order)] = SIZE, SIZE, 3
+        rows = []
+        for i in range(4):
+            lying = generator.integers(0, 256, [[SIZE, SIZE, 3][axis] for axis in np.argsort(order)], dtype=np.uint8)
+            rows.append((str(i), lying.transpose(order), i, ()))
+        assert rows[0][1].shape == (SIZE, SIZE, 3)
+        assert not rows[0][1].flags.c_contiguous
+        split = stored(tmp_path, rows)
+        np.testing.assert_array_equal(split.read_images(np.arange(4)), images_of(rows))
+
+    def test_rows_are_streamed(self, tmp_path, make_rows, monkeypatch):
+        monkeypatch.setattr(module, "ROWS_PER_BATCH", 4)
+        alive, most = [0], [0]
+
+        class Counted(np.ndarray):
+            def __del__(self):
+                alive[0] -= 1
+
+        def rows():
+            for name, image, label, folds in make_rows(40):
+                counted = image.view(Counted)
+                alive[0] += 1
+                most[0] = max(most[0], alive[0])
+                yield name, counted, label, folds
+
+        assert write_shard(tmp_path / "x.arrow", rows(), image_size=SIZE) == 40
+        assert most[0] < 12, "a shard must not be held in memory whole"
+
+    def test_an_empty_shard(self, tmp_path):
+        split = stored(tmp_path, [])
+        assert len(split) == 0
+        assert split.ids() == split.folds() == []
+        assert split.labels().shape == (0,)
+        assert split.read_images(np.arange(0)).shape == (0, SIZE, SIZE, 3)
+
+    def test_a_row_that_fails_leaves_no_file(self, tmp_path, make_rows):
+        def rows():
+            yield from make_rows(3)
+            raise RuntimeError("source broke")
+
+        with pytest.raises(RuntimeError, match="source broke"):
+            write_shard(tmp_path / "x.arrow", rows(), image_size=SIZE)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_the_schema_says_what_each_column_means(self):
+        schema = shard_schema(SIZE)
+        assert schema.names == ["id", "image", "label", "folds"]
+        assert schema.metadata == {b"pretext.schema": b"1", b"color": b"sRGB"}
+        assert all(field.metadata[b"meaning"] for field in schema)
+        assert schema.field("image").type.shape == [SIZE, SIZE, 3]
+
+
+class TestMemoryMap:
+    def test_images_are_views_into_the_map(self, tmp_path, make_rows):
+        rows = make_rows(20)
+        stored(tmp_path, rows)
+        before = pa.total_allocated_bytes()
+        shard = Shard(tmp_path / "train.arrow")
+        assert pa.total_allocated_bytes() == before, "nothing of the file is copied"
+        (view,) = shard.image_views
+        assert view.shape == (20, SIZE, SIZE, 3)
+        assert not view.flags.owndata
+        assert not view.flags.writeable
+        np.testing.assert_array_equal(view, images_of(rows))
+
+    def test_views_outlive_their_shard(self, tmp_path, make_rows):
+        rows = make_rows(5)
+        stored(tmp_path, rows)
+        (view,) = Shard(tmp_path / "train.arrow").image_views
+        (tmp_path / "train.arrow").unlink()
+        np.testing.assert_array_equal(view, images_of(rows))
+
+
+class TestReadImages:
+    @pytest.fixture
+    def split(self, tmp_path, make_rows, monkeypatch):
+        """Shards of 7, 0, 1 and 10 images, in batches of at most 4."""
+        monkeypatch.setattr(module, "ROWS_PER_BATCH", 4)
+        start, shards = 0, []
+        for number, count in enumerate((7, 0, 1, 10)):
+            path = tmp_path / f"{number}.arrow"
+            write_shard(path, make_rows(count, start=start, seed=number), image_size=SIZE)
+            shards.append(Shard(path))
+            start += count
+        return Split(shards, SIZE)
+
+    @pytest.fixture
+    def image_NHWC(self, make_rows):
+        return np.concatenate([images_of(make_rows(count, seed=number)) for number, count in ((0, 7), (2, 1), (3, 10))])
+
+    def test_all_in_order(self, split, image_NHWC):
+        assert len(split) == 18
+        assert split.ids() == [f"train/{i}" for i in range(18)]
+        np.testing.assert_array_equal(split.read_images(np.arange(18)), image_NHWC)
+
+    @given(index=st.lists(st.integers(0, 17), max_size=40))
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+    def test_any_positions_in_any_order_also_repeated(self, split, image_NHWC, index):
+        index_B = np.array(index, dtype=np.int64)
+        np.testing.assert_array_equal(split.read_images(index_B), image_NHWC[index_B])
+
+    def test_into_an_array_that_is_given(self, split, image_NHWC):
+        out = np.zeros((3, SIZE, SIZE, 3), np.uint8)
+        index_B = np.array([17, 3, 7])
+        assert split.read_images(index_B, out) is out
+        np.testing.assert_array_equal(out, image_NHWC[index_B])
+
+    def test_what_is_read_is_a_copy(self, split, image_NHWC):
+        image = split.read_images(np.array([0]))
+        image[:] = 0
+        np.testing.assert_array_equal(split.read_images(np.array([0])), image_NHWC[:1])
+
+    def test_a_position_that_is_not_there(self, split):
+        with pytest.raises(IndexError):
+            split.read_images(np.array([18]))
+
+
+class TestBrokenFiles:
+    def test_missing(self, tmp_path):
+        with pytest.raises(ArtifactError, match=r"none\.arrow can't be read as an Arrow file") as caught:
+            Shard(tmp_path / "none.arrow")
+        assert "prepare the data again" in caught.value.hint
+
+    def test_truncated_anywhere(self, tmp_path, make_rows):
+        stored(tmp_path, make_rows(3))
+        whole = (tmp_path / "train.arrow").read_bytes()
+        for size in range(0, len(whole), 41):
+            (tmp_path / "cut.arrow").write_bytes(whole[:size])
+            with pytest.raises(ArtifactError, match=r"cut\.arrow can't be read as an Arrow file"):
+                Shard(tmp_path / "cut.arrow")
+
+    def test_changed_bytes_are_refused_or_read_never_a_crash(self, tmp_path, make_rows):
+        stored(tmp_path, make_rows(3))
+        whole = (tmp_path / "train.arrow").read_bytes()
+        generator = np.random.default_rng(0)
+        refused = 0
+        for position in generator.choice(len(whole), 300):
+            harmed = bytearray(whole)
+            harmed[position] ^= generator.integers(1, 256)
+            (tmp_path / "harmed.arrow").write_bytes(harmed)
+            try:
+                assert Shard(tmp_path / "harmed.arrow").table.num_rows <= 3
+            except ArtifactError:
+                refused += 1
+        assert refused > 50
+
+    @pytest.mark.parametrize(
+        ("table", "said"),
+        [
+            (pa.table({"x": [1]}), r"x \(int64\)"),
+            (pa.table({"id": ["a"], "image": [1], "label": [0], "folds": [[0]], "more": [1]}), r"more \(int64\)"),
+            (pa.table({"id": ["a"], "image": [[1, 2]], "label": [0], "folds": [[0]]}), r"image \(list<"),
+            (pa.table({}), "its columns are $"),
+        ],
+    )
+    def test_another_programs_arrow_file_is_told_with_its_columns(self, tmp_path, table, said):
+        path = tmp_path / "foreign.arrow"
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+        with pytest.raises(ArtifactError, match=rf"foreign\.arrow is not a shard of this toolkit: .*{said}"):
+            Shard(path)
+
+    def test_images_of_another_type_are_refused(self, tmp_path):
+        image = pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((2, SIZE, SIZE, 3), np.float32))
+        schema = pa.schema([shard_schema(SIZE).field("id"), pa.field("image", image.type), *list(shard_schema(SIZE))[2:]])
+        path = tmp_path / "float.arrow"
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            writer.write_batch(pa.record_batch([["a", "b"], image, pa.nulls(2, pa.int32()),
+                                                pa.nulls(2, pa.list_(pa.int16()))], schema=schema))  # fmt: skip
+        with pytest.raises(ArtifactError, match="is not a shard of this toolkit"):
+            Shard(path)
+
+    def test_an_image_that_does_not_fit_the_schema_is_refused_when_written(self, tmp_path, make_rows):
+        with pytest.raises(TypeError, match="[Ii]ncompatible storage type"):
+            write_shard(tmp_path / "x.arrow", make_rows(2, size=9), image_size=8)
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestDataSet:
+    def prepared(self, tmp_path, make_rows, *, stage="prepare-data"):
+        layout = DataLayout(tmp_path / "noise")
+        record = Record(layout.manifest, stage, {"seed": 0}, [Parent("source", "noise", "sha256:s")])
+        record.begin({}, seed=0)
+        outputs, splits, start = [], {}, 0
+        for name, counts in {"train": (4, 3), "test": (2,), "unlabeled": (5,)}.items():
+            shards = []
+            for number, count in enumerate(counts):
+                outputs.append(layout.shard(name, number, len(counts)))
+                write_shard(outputs[-1], make_rows(count, start=start, seed=start), image_size=SIZE)
+                shards.append({"file": outputs[-1].name, "num_images": count, "sha256": "sha256:x"})
+                start += count
+            splits[name] = {"num_images": sum(counts), "labelled": name != "unlabeled", "shards": shards}
+        record.finish(outputs, summary={"name": "noise", "fingerprint": "sha256:f", "image_size": SIZE,
+                                        "class_names": ["a", "b"], "splits": splits})  # fmt: skip
+        return layout
+
+    def test_what_it_says_of_itself(self, tmp_path, make_rows):
+        data = open_data(self.prepared(tmp_path, make_rows))
+        assert isinstance(data, DataSet)
+        assert (data.name, data.fingerprint, data.image_size) == ("noise", "sha256:f", SIZE)
+        assert data.class_names == ["a", "b"]
+        assert data.num_images == {"train": 7, "test": 2, "unlabeled": 5}
+
+    def test_a_split_runs_over_its_shards_in_order(self, tmp_path, make_rows):
+        data = open_data(self.prepared(tmp_path, make_rows))
+        assert data.split("train").ids() == [f"train/{i}" for i in range(7)]
+        assert data.split("test").ids() == ["train/7", "train/8"]
+
+    def test_splits_can_be_joined(self, tmp_path, make_rows):
+        data = open_data(self.prepared(tmp_path, make_rows))
+        joined = data.split("train+unlabeled")
+        assert joined.ids() == data.split("train").ids() + data.split("unlabeled").ids()
+        np.testing.assert_array_equal(joined.read_images(np.array([8])), data.split("unlabeled").read_images(np.array([1])))
+
+    @pytest.mark.parametrize("name", ["val", "train+val", "train+", ""])
+    def test_a_split_that_is_not_there_is_told_with_those_there_are(self, tmp_path, make_rows, name):
+        data = open_data(self.prepared(tmp_path, make_rows))
+        missing = name.split("+")[-1]
+        with pytest.raises(ArtifactError, match=f"data set noise has no split '{missing}'; it has train, test, unlabeled"):
+            data.split(name)
+
+    def test_unfinished_data_is_refused(self, tmp_path, make_rows):
+        layout = self.prepared(tmp_path, make_rows)
+        layout.manifest.write_text(json.dumps(json.loads(layout.manifest.read_text()) | {"status": "running"}))
+        with pytest.raises(ArtifactError, match="the prepare-data is not finished") as caught:
+            open_data(layout)
+        assert caught.value.hint == "pretext prepare-data makes noise whole"
+
+    def test_a_lost_shard_is_named(self, tmp_path, make_rows):
+        layout = self.prepared(tmp_path, make_rows)
+        layout.shard("train", 1, 2).unlink()
+        with pytest.raises(ArtifactError, match=r"noise/train-00001-of-00002\.arrow is missing"):
+            open_data(layout)
+
+    def test_a_run_is_no_data_set(self, tmp_path, make_rows):
+        layout = self.prepared(tmp_path, make_rows, stage="pretrain")
+        with pytest.raises(ArtifactError, match="noise is no data set: it is the output of pretrain"):
+            open_data(layout)
+
+
+def test_the_fingerprint_of_data_depends_on_size_splits_and_content():
+    base = data_fingerprint(32, {"train": ["a", "b"], "test": ["c"]})
+    assert base == data_fingerprint(32, {"test": ["c"], "train": ["a", "b"]})
+    others = [data_fingerprint(64, {"train": ["a", "b"], "test": ["c"]}), data_fingerprint(32, {"train": ["b", "a"], "test": ["c"]}),
+              data_fingerprint(32, {"train": ["a"], "test": ["b", "c"]})]  # fmt: skip
+    assert base not in others

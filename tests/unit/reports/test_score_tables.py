@@ -1,0 +1,142 @@
+"""The numbers in the tables are those of the prediction files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pretext.artifacts.results import read_predictions
+from pretext.reports.naming import EVALUATION_NAMES
+from pretext.reports.score_tables import (
+    FILLED,
+    HOLLOW,
+    best_table,
+    few_label_points,
+    few_labels_table,
+    is_significant,
+    matrix,
+    pairs_table,
+    per_run_table,
+    results_table,
+    seeds_table,
+)
+
+STEMS = {label: stem for stem, label in EVALUATION_NAMES.items()}
+
+
+def _records(table):
+    return [dict(zip([column.key for column in table.columns], row, strict=True)) for row in table.rows]
+
+
+def _recomputed(layout, stem):
+    predictions = read_predictions(layout.predictions(stem))
+    rank_N = [int((prob_K >= prob_K[label]).sum()) - 1
+              for prob_K, label in zip(predictions.prob_NK, predictions.label_N, strict=True)]  # fmt: skip
+    return {f"top{k}": np.mean([rank < k for rank in rank_N]) for k in (1, 2, 4, 5)}, predictions.rank_NF
+
+
+def test_every_result_equals_what_its_predictions_give(study):
+    runs = {run.name: run.layout for run in study.runs}
+    checked = 0
+    for evaluation in study.evaluations:
+        rows = _records(results_table([evaluation]))
+        assert [row["method"] for row in rows] == [entry.method.label for entry in evaluation.entries]
+        for row, entry in zip(rows, evaluation.entries, strict=True):
+            found = [_recomputed(runs[result.run], result.stem) for result in entry.results.values()]
+            assert row["seeds"] == len(found)
+            assert row["ensemble_top1"].value == pytest.approx(np.mean([own["top1"] for own, _ in found]), abs=1e-9)
+            for k in (2, 4, 5):
+                assert row[f"ensemble_top{k}"] == pytest.approx(np.mean([own[f"top{k}"] for own, _ in found]), abs=1e-9)
+            fold_SF = np.array([(rank_NF == 0).mean(axis=0) for _, rank_NF in found])
+            assert row["fold_top1"].mean == pytest.approx(fold_SF.mean(), abs=1e-9)
+            assert row["fold_top1"].sd == pytest.approx(fold_SF.std(axis=1, ddof=1).mean(), abs=1e-9)
+            low, high = row["ensemble_top1"].interval
+            assert low < row["ensemble_top1"].value < high
+            checked += 1
+    assert checked == 22
+
+
+def test_per_run_rows_equal_what_their_predictions_give(study):
+    runs = {run.name: run.layout for run in study.runs}
+    rows = _records(per_run_table(study.evaluations))
+    assert len(rows) == sum(len(run.results) for run in study.runs) == 36
+    for row in rows:
+        layout = runs[row["run"]]
+        stem = "fine-tune-scratch" if row["method"] == "cnn-scratch" else STEMS[row["evaluation"]]
+        found, rank_NF = _recomputed(layout, stem)
+        assert row["ensemble_top1"].value == pytest.approx(found["top1"], abs=1e-9)
+        assert (row["folds"], row["test_images"]) == (5, 400) and rank_NF.shape == (400, 5)
+        assert row["chosen"] == "C 0.01, 0.01, 0.01, 0.01, 0.01"
+        assert row["chosen_on"] == "inner folds of each training set"
+
+
+def test_evaluation_column_can_be_left_out(study):
+    evaluation = study.evaluations[0]
+    named, bare = results_table([evaluation]), results_table([evaluation], name_evaluation=False)
+    assert [row[1:] for row in named.rows] == bare.rows and list(named.columns[1:]) == list(bare.columns)
+
+
+def test_pairs_and_seeds_tables_list_all_of_them(study):
+    pairs, seeds = pairs_table(study.evaluations), seeds_table(study.evaluations)
+    assert len(pairs.rows) == sum(len(evaluation.pairs) for evaluation in study.evaluations) > 0
+    for row in _records(pairs):
+        assert row["p_holm"] >= row["p"] and row["difference"].value == pytest.approx((row["only_a"] - row["only_b"]) / 400)
+    assert len(seeds.rows) == sum(len(evaluation.seed_differences) for evaluation in study.evaluations) > 0
+
+
+def test_best_against_the_others(study):
+    evaluation = study.evaluations[0]
+    table = best_table(evaluation)
+    assert table.title == f"{evaluation.entries[0].method.label} against the others"
+    assert [row[0] for row in table.rows] == [entry.method.label for entry in evaluation.entries[1:]]
+    by_other = {row[0]: row for row in table.rows}
+    single = by_other["cnn-l1"]
+    assert single[3] == 1 and single[4] is None and "," not in single[1]
+    assert by_other["pixels"][3] == 2 and by_other["pixels"][4].interval is not None
+
+
+def test_matrix_has_a_dot_for_each_seed(study):
+    evaluation = study.evaluations[0]
+    methods = [entry.method for entry in evaluation.entries]
+    grid = matrix(evaluation)
+    assert grid.labels == [method.label for method in methods]
+    sorts = set()
+    for i, a in enumerate(methods):
+        for j, b in enumerate(methods):
+            text, dots, sort = grid.cells[i][j]
+            sorts.add(sort)
+            if i == j:
+                assert (text, dots, sort) == ("", "", "self")
+                continue
+            tests = evaluation.tests_of(a, b)
+            assert dots == "".join(FILLED if is_significant(test) else HOLLOW for test in tests)
+            mean = np.mean([test.difference for test in tests])
+            assert float(text.replace("\N{MINUS SIGN}", "-")) == pytest.approx(100 * mean, abs=0.051)
+            assert (sort == "open") == (HOLLOW in dots) and (sort == "ahead") <= (mean > 0)
+    assert sorts == {"self", "open", "ahead", "behind"}
+
+
+def test_no_matrix_of_two(workshop):
+    workshop.add("a", ("probe-linear", 1.0))
+    workshop.add("b", ("probe-linear", 1.0), loss="l1")
+    assert matrix(workshop.compare().evaluations[0]) is None
+
+
+def test_few_labels_pool_draws_and_seeds(study):
+    evaluation = study.evaluations[0]
+    entry = evaluation.entries[0]
+    points = few_label_points(entry)
+    assert [point.labels_per_class for point in points] == [1, 2, 4, 8, 16, 32, 64]
+    rows = [row["top1"] for result in entry.results.values() for row in result.content["labels_per_class"]
+            if row["labels_per_class"] == 8]  # fmt: skip
+    point = points[3]
+    assert len(point.scores) == 6 and point.mean == pytest.approx(np.mean(rows), abs=1e-9)
+    assert point.sd == pytest.approx(np.std(rows, ddof=1), abs=1e-9)
+    table = few_labels_table(study.evaluations)
+    assert len(table.rows) == 7 * 4 and table.rows[0][:4] == (evaluation.label, entry.method.label, 1, 6)
+
+
+def test_one_few_label_draw_has_no_spread():
+    from pretext.reports.score_tables import FewLabelPoint
+
+    assert FewLabelPoint(1, (0.5,)).sd is None
