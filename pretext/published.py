@@ -115,8 +115,8 @@ def _slides_rows() -> Iterator[PublishedFigure]:
             )  # fmt: skip
             row = f"slides/{label}/{method.lower()}"
             for metric, value in zip(METRICS, scores[:4], strict=True):
-                sd = scores[4] / 100 if metric == "fold_mean_top1" else None
-                yield PublishedFigure(key=f"{row}/{metric}", metric=metric, value=value / 100, sd=sd, **common)
+                sd = round(scores[4] / 100, 6) if metric == "fold_mean_top1" else None
+                yield PublishedFigure(key=f"{row}/{metric}", metric=metric, value=round(value / 100, 6), sd=sd, **common)
 
 
 def _readme_rows() -> Iterator[PublishedFigure]:

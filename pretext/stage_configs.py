@@ -231,7 +231,7 @@ class ExportConfig:
 
     run: Path = option(None, "The run whose encoder is exported.", panel=DATA, positional=True, required=True)
     format: str = option("auto", "auto is a state dict where the shape is torchvision's, else a torch.export program.",
-                         panel=OUTPUT, choices=("auto", "state-dict", "torchscript", "torch-export"))  # fmt: skip
+                         panel=OUTPUT, choices=("auto", "state-dict", "torch-export"))  # fmt: skip
     out: Path | None = option(None, "File to write. [default: RUN/encoder-FORMAT.*]", panel=OUTPUT, identity=False)
     overwrite: bool = _overwrite()
     dry_run: bool = _dry_run()

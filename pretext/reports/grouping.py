@@ -13,10 +13,10 @@ from pretext.reports.naming import (
     TRAINED,
     Identity,
     evaluation_options,
+    images_key,
     label_all,
     run_identity,
     scratch_identity,
-    images_key,
 )
 
 Member = tuple[Run, Result]

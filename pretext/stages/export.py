@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from pretext.errors import ConfigError
 from pretext.progress import Progress
 from pretext.stage_configs import ExportConfig
 
-SUFFIX = {"state-dict": "safetensors", "torchscript": "pt", "torch-export": "pt2"}
+SUFFIX = {"state-dict": "safetensors", "torch-export": "pt2"}
 
 
 def run(config: ExportConfig, *, explicit: Collection[str] = (), progress: Progress | None = None) -> dict[str, Any]:
@@ -84,16 +83,6 @@ def _write_state_dict(encoder: Encoder, path: Path, layout: RunLayout) -> float:
     return 0.0
 
 
-def _write_torchscript(encoder: Encoder, path: Path, layout: RunLayout) -> float:
-    image01_BCHW = _example(encoder)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch's own advice to prefer torch.export
-        script = torch.jit.freeze(torch.jit.trace(encoder, image01_BCHW))
-        with atomic_path(path) as temporary:
-            torch.jit.save(script, str(temporary))
-        return _difference(encoder, torch.jit.load(str(path)))
-
-
 def _write_torch_export(encoder: Encoder, path: Path, layout: RunLayout) -> float:
     batch = torch.export.Dim("batch", min=1)
     program = torch.export.export(encoder, (_example(encoder),), dynamic_shapes=({0: batch},))
@@ -104,7 +93,7 @@ def _write_torch_export(encoder: Encoder, path: Path, layout: RunLayout) -> floa
 
 
 WRITERS: dict[str, Callable[[Encoder, Path, RunLayout], float]] = {
-    "state-dict": _write_state_dict, "torchscript": _write_torchscript, "torch-export": _write_torch_export,
+    "state-dict": _write_state_dict, "torch-export": _write_torch_export,
 }  # fmt: skip
 
 
@@ -122,5 +111,5 @@ def _difference(encoder: Encoder, loaded: Callable[[torch.Tensor], torch.Tensor]
 
 def _outcome(path: Path, content: dict[str, Any], status: str) -> dict[str, Any]:
     how = {"state-dict": "torchvision.models.resnet18().load_state_dict(safetensors.torch.load_file(FILE), strict=False)",
-           "torchscript": "torch.jit.load(FILE)", "torch-export": "torch.export.load(FILE).module()"}  # fmt: skip
+           "torch-export": "torch.export.load(FILE).module()"}  # fmt: skip
     return {"output": str(path), "status": status, **content["summary"], "load": how[content["summary"]["format"]]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -170,7 +171,16 @@ def _begin_worker(counter: Any, source: str, options: dict[str, Any]) -> None:
     """Open the source once in each worker, so that nothing big crosses between processes."""
     global _counter, _source
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     _counter, _source = counter, SOURCES[source].load()(**options)
+
+
+def _leave_with_parent() -> None:
+    """End this worker when its parent is killed: nobody would wait for it, and its shard's name is not its own any more."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _write_one(job: Job) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def run(config: PretrainConfig, *, explicit: Collection[str] = (), progress: Pro
     train, val = _pools(config, data, split, compute)
     result = _train(config, parts, module, train, val, compute, layout, progress)
     outputs = _write(config, module, result, description, val or train, compute, layout)
-    content = record.finish(outputs, summary=_summary(module, result, data, split, len(train)))
+    content = record.finish(outputs, summary=_summary(module, result, data, split, len(train), len(val or ())))
     clear_state(layout.resume)
     return _outcome(layout, content, "done")
 
@@ -127,7 +127,8 @@ def _describe(config: PretrainConfig, parts: Parts, data: DataSet, split: str, c
     objective = {"name": parts["objective"][0].name}
     if "loss" in parts:
         objective |= {"loss": parts["loss"][0].name, **parts["loss"][0].fixed, **parts["loss"][1]}
-    flat = {name: value for name, value in identity(config).items() if name not in {"loss", *options, *objective}}
+    flat = {name: value for name, value in identity(config).items()
+            if value is not None and name not in {"loss", *options, *objective}}  # fmt: skip
     return flat | {
         "data": {"name": data.name, "fingerprint": data.fingerprint}, "split": split, "objective": objective,
         "encoder": {"name": encoder.name, "image_size": data.image_size, **options},
@@ -215,10 +216,12 @@ def _write(config: PretrainConfig, module: Objective, result: FitResult | None, 
     return outputs
 
 
-def _summary(module: Objective, result: FitResult | None, data: DataSet, split: str, num_train: int) -> dict[str, Any]:
+def _summary(module: Objective, result: FitResult | None, data: DataSet, split: str, num_train: int,
+             num_val: int) -> dict[str, Any]:  # fmt: skip
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in module.named_children()}
     facts = {"parameters": {name: count for name, count in counts.items() if count},
-             "data": {"name": data.name, "fingerprint": data.fingerprint}, "split": split, "num_images": num_train}  # fmt: skip
+             "data": {"name": data.name, "fingerprint": data.fingerprint}, "split": split, "num_images": num_train + num_val,
+             "num_validation": num_val}  # fmt: skip
     if result is None:
         return facts | {"images_seen": 0, "epochs_run": 0}
     return facts | {"images_seen": result.images_seen, "epochs_run": result.epochs_run,

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pretext.tasks.features import check_features
+from pretext.tasks.features import check_features, full_precision
 from pretext.tasks.folds import Index, TrainSet, check_train_sets, inner_train_sets
 from pretext.tasks.logistic_solver import solve_logistic
 
@@ -48,7 +48,8 @@ class FoldFit:
 
     def logits(self, feature_ND: Tensor) -> Tensor:
         """Logits of other images' features, (N, K)."""
-        return feature_ND.to(self.weight_DK) @ self.weight_DK + self.bias_K
+        with full_precision():
+            return feature_ND.to(self.weight_DK) @ self.weight_DK + self.bias_K
 
 
 def probe_folds(
@@ -124,7 +125,8 @@ def choose_strength(loss_FS: NDArray[np.float64], strengths: Sequence[float]) ->
 
 def heldout_losses(feature_nD: Tensor, label_n: Tensor, weight_SDK: Tensor, bias_SK: Tensor) -> NDArray[np.float64]:
     """Mean log-loss, in nats, of S linear models on the same images."""
-    logit_nSK = torch.einsum("nd,sdk->nsk", feature_nD, weight_SDK) + bias_SK
+    with full_precision():
+        logit_nSK = torch.einsum("nd,sdk->nsk", feature_nD, weight_SDK) + bias_SK
     log_nSK = torch.log_softmax(logit_nSK.double(), dim=2)
     truth_nS = log_nSK.gather(2, label_n[:, None, None].expand(-1, len(bias_SK), 1))[:, :, 0]
     return -truth_nS.mean(dim=0).cpu().numpy()
@@ -143,7 +145,7 @@ def _solve_sets(
     feature_ND: Tensor, label_N: Tensor, trains: Sequence[Index], strengths: Sequence[Sequence[float]], num_classes: int
 ) -> Iterator[_Fits]:
     """Solve all training sets together, as far as the weights fit into memory."""
-    weights_per_set = max(map(len, strengths)) * feature_ND.shape[1] * num_classes
+    weights_per_set = max(map(len, strengths), default=1) * feature_ND.shape[1] * num_classes
     step = max(1, SOLVE_WEIGHTS // weights_per_set)
     for start in range(0, len(trains), step):
         part, part_strengths = trains[start : start + step], strengths[start : start + step]

@@ -29,7 +29,7 @@ class LogisticSolution:
     Attributes:
         weight_PDK: Logits are feature_ND @ weight_DK + bias_K. Dtype of the features.
         bias_PK: Intercepts; -10,000 for a class that the problem's training set lacks, whose weights are 0.
-        objective_P: 0.5 ||W||^2 + C times the sum of cross-entropies, W on standardised features; float64.
+        objective_P: What was minimised, the sum of penalty and C x cross-entropies; float64.
         iterations: Evaluations of the batch that took longest.
         converged_P: Whether the objective is expected to fall by no more than the tolerance.
         gradient_norm_P: Norm of the objective's gradient divided by C n, scikit-learn's scale; float64.
@@ -59,7 +59,8 @@ def solve_logistic(
 
     Each problem minimises 0.5 ||W||^2 + C sum_n CE(softmax(W x_n + b), label_n) over its own training images, b free,
     after standardising with the mean and the (biased) standard deviation of those images; that of a constant feature
-    counts as 1. It is scikit-learn's Pipeline(StandardScaler(), LogisticRegression(C=C)).
+    counts as 1. It is scikit-learn's Pipeline(StandardScaler(), LogisticRegression(C=C)); so where a set holds two
+    classes only, the penalty is ||W||^2, which is half the square of the one weight vector scikit-learn fits then.
 
     Problems with the same training images share one copy of them, turned onto that set's principal axes. The turn
     leaves the objective as it is; it drops the directions that the set does not span (all but n - 1 where there are
@@ -106,7 +107,7 @@ def solve_logistic(
             )
             end = minimize_together(
                 logistic, logistic.start(), max_iter=max_iter, tolerance=tolerance,
-                noise=max(2 * torch.finfo(feature_ND.dtype).eps, 1e-13),
+                noise=max(2 * torch.finfo(feature_ND.dtype).eps, 1e-13), history_dtype=feature_ND.dtype,
             )  # fmt: skip
             iterations = max(iterations, end.iterations)
             problem_P = torch.tensor([problem for problems in batch for problem in problems], device=device)

@@ -46,7 +46,8 @@ def test_entry_keeps_seeds_images_and_folds_apart(pair):
     assert entry.seed_interval == pytest.approx((entry.top1 - half, entry.top1 + half), abs=1e-9)
     folds = [result.content["folds"] for result in entry.results.values()]
     assert entry.fold_mean == pytest.approx(np.mean([[fold["top1"] for fold in own] for own in folds]), abs=1e-9)
-    assert entry.fold_sd == pytest.approx(np.mean([np.std([f["top1"] for f in own], ddof=1) for own in folds]), abs=1e-9)
+    sds = [np.std([fold["top1"] for fold in own], ddof=1) for own in folds]
+    assert entry.fold_sd == pytest.approx(np.mean(sds), abs=1e-9)
 
 
 def test_one_seed_has_no_spread(workshop):

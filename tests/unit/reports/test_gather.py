@@ -45,7 +45,8 @@ def test_results_of_an_unfinished_run_are_not_used(workshop):
     write_json(layout.manifest, manifest | {"status": "running"})
     (run,) = workshop.gather()
     assert run.results == []
-    assert [(issue.part, issue.state) for issue in run.issues] == [("pretrain", UNFINISHED), ("probe-linear", UNFINISHED)]
+    assert [issue.part for issue in run.issues] == ["pretrain", "probe-linear"]
+    assert {issue.state for issue in run.issues} == {UNFINISHED}
     assert run.issues[1].reason == "not used: its pretraining is unfinished"
 
 
@@ -164,4 +165,5 @@ def test_two_folders_of_one_name_are_told_apart(workshop):
 def test_look_gives_the_default_where_the_path_ends():
     content = {"a": {"b": 1}}
     assert look(content, "a", "b") == 1
-    assert look(content, "a", "x", default=2) == look(content, "a", "b", "c", default=2) == look(None, "a", default=2) == 2
+    assert look(content, "a", "x", default=2) == look(content, "a", "b", "c", default=2) == 2
+    assert look(None, "a") is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pretext.reports.naming import evaluation_base, flatten, label_all, run_identity, images_key, without
+from pretext.reports.naming import evaluation_base, flatten, images_key, label_all, run_identity, without
 
 
 @pytest.mark.parametrize("bases, options, labels", [
@@ -26,8 +26,9 @@ def test_flatten_and_without():
 
 
 @pytest.mark.parametrize("settings, base", [
-    ({"loss": "pse", "sigma": 4.0}, "cnn-pse4"), ({"loss": "pse", "sigma": 2.5}, "cnn-pse2.5"), ({"loss": "mse"}, "cnn-mse"),
-    ({"loss": None}, "cnn-random"), ({"loss": "mse", "encoder": "resnet18"}, "resnet18-mse"),
+    ({"loss": "pse", "sigma": 4.0}, "cnn-pse4"), ({"loss": "pse", "sigma": 2.5}, "cnn-pse2.5"),
+    ({"loss": "mse"}, "cnn-mse"), ({"loss": None}, "cnn-random"),
+    ({"loss": "mse", "encoder": "resnet18"}, "resnet18-mse"),
 ])  # fmt: skip
 def test_method_is_named_as_run_folders_are(workshop, settings, base):
     workshop.add("a", **settings)

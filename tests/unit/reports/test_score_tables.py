@@ -53,13 +53,13 @@ def test_every_result_equals_what_its_predictions_give(study):
             low, high = row["ensemble_top1"].interval
             assert low < row["ensemble_top1"].value < high
             checked += 1
-    assert checked == 22
+    assert checked == 17
 
 
 def test_per_run_rows_equal_what_their_predictions_give(study):
     runs = {run.name: run.layout for run in study.runs}
     rows = _records(per_run_table(study.evaluations))
-    assert len(rows) == sum(len(run.results) for run in study.runs) == 36
+    assert len(rows) == sum(len(run.results) for run in study.runs) == 31
     for row in rows:
         layout = runs[row["run"]]
         stem = "fine-tune-scratch" if row["method"] == "cnn-scratch" else STEMS[row["evaluation"]]
@@ -80,7 +80,8 @@ def test_pairs_and_seeds_tables_list_all_of_them(study):
     pairs, seeds = pairs_table(study.evaluations), seeds_table(study.evaluations)
     assert len(pairs.rows) == sum(len(evaluation.pairs) for evaluation in study.evaluations) > 0
     for row in _records(pairs):
-        assert row["p_holm"] >= row["p"] and row["difference"].value == pytest.approx((row["only_a"] - row["only_b"]) / 400)
+        assert row["p_holm"] >= row["p"]
+        assert row["difference"].value == pytest.approx((row["only_a"] - row["only_b"]) / 400)
     assert len(seeds.rows) == sum(len(evaluation.seed_differences) for evaluation in study.evaluations) > 0
 
 

@@ -35,8 +35,9 @@ TABLE = Table("t", "A title", COLUMNS, [
 
 
 @pytest.mark.parametrize("function, value, text", [
-    (percent, 0.53149, "53.1"), (percent, 1.0, "100.0"), (points, 0.0231, "+2.3"), (points, -0.0231, "\N{MINUS SIGN}2.3"),
-    (points, -0.0001, "0.0"), (points, 0.0, "0.0"), (p_value, 0.0004, "<0.001"), (p_value, 0.0213, "0.021"),
+    (percent, 0.53149, "53.1"), (percent, 1.0, "100.0"), (points, 0.0231, "+2.3"),
+    (points, -0.0231, "\N{MINUS SIGN}2.3"), (points, -0.0001, "0.0"), (points, 0.0, "0.0"),
+    (p_value, 0.0004, "<0.001"), (p_value, 0.0213, "0.021"),
     (p_value, 0.123, "0.12"), (p_value, 1.0, "1.00"), (duration, 2.04, "2.0 s"), (duration, 42.4, "42 s"),
     (duration, 119.0, "2 min"), (duration, 3599.0, "60 min"), (duration, 3660.0, "1 h 01 min"),
     (duration, 200_000.0, "2.3 days"),
@@ -48,8 +49,8 @@ def test_numbers_as_people_see_them(function, value, text):
 @pytest.mark.parametrize("cell, kind, text", [
     (None, "percent", ""), (None, "text", ""), (Estimate(0.5, (0.4, 0.6)), "estimate", "50.0 (40.0 to 60.0)"),
     (Estimate(-0.05, (-0.1, 0.0)), "points-estimate", "\N{MINUS SIGN}5.0 (\N{MINUS SIGN}10.0 to 0.0)"),
-    (Spread(0.5, 0.012), "spread", "50.0 \N{PLUS-MINUS SIGN} 1.2"), (12345, "count", "12,345"), (1.23456, "decimal", "1.235"),
-    (123.456, "number", "123.5"), (True, "mark", "yes"), (False, "mark", "no"),
+    (Spread(0.5, 0.012), "spread", "50.0 \N{PLUS-MINUS SIGN} 1.2"), (12345, "count", "12,345"),
+    (1.23456, "decimal", "1.235"), (123.456, "number", "123.5"), (True, "mark", "yes"), (False, "mark", "no"),
 ])  # fmt: skip
 def test_cells_as_people_see_them(cell, kind, text):
     assert show(cell, kind) == text
@@ -57,10 +58,9 @@ def test_cells_as_people_see_them(cell, kind, text):
 
 def test_csv_has_plain_numbers_and_columns_for_both_ends():
     rows = list(csv.DictReader(io.StringIO(to_csv(TABLE))))
-    assert rows[0] == {"method": "cnn_a|b", "top1": "0.5315", "top1_low": "0.52", "top1_high": "0.5432", "fold": "0.488",
-                       "fold_sd": "0.0071", "n": "8000", "same": "yes"}  # fmt: skip
-    assert rows[1] == {"method": "x", "top1": "0.5", "top1_low": "", "top1_high": "", "fold": "0.4", "fold_sd": "", "n": "",
-                       "same": "no"}  # fmt: skip
+    assert list(rows[0]) == ["method", "top1", "top1_low", "top1_high", "fold", "fold_sd", "n", "same"]
+    assert list(rows[0].values()) == ["cnn_a|b", "0.5315", "0.52", "0.5432", "0.488", "0.0071", "8000", "yes"]
+    assert list(rows[1].values()) == ["x", "0.5", "", "", "0.4", "", "", "no"]
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+a", "-a", "@a", "\ta"])
@@ -78,12 +78,12 @@ def test_csv_survives_commas_quotes_and_newlines():
 def test_markdown_table():
     lines = to_markdown(TABLE).splitlines()
     assert lines[0] == "**A title**" and lines[-1] == "A note."
-    assert lines[3] == "| --- | ---: | ---: | ---: | --- |".replace("| ", "| ")
+    assert lines[3] == "| --- | ---: | ---: | ---: | --- |"
     assert lines[4] == "| cnn\\_a\\|b | 53.1 (52.0 to 54.3) | 48.8 \N{PLUS-MINUS SIGN} 0.7 | 8,000 | yes |"
 
 
 def test_markdown_takes_names_literally():
-    assert escape_markdown("<script>*a*\n|b|") == "&lt;script&gt;\\*a\\*\\|b\\|".replace("\\*\\|", "\\* \\|")
+    assert escape_markdown("<script>*a*\n|b|") == "&lt;script&gt;\\*a\\* \\|b\\|"
 
 
 def test_latex_table_is_balanced_and_escaped():
@@ -112,12 +112,14 @@ def test_terminal_reads_no_name_as_markup():
 
 
 def test_terminal_says_a_group_once():
-    table = Table("t", "T", [Column("evaluation", "Evaluation"), Column("b", "B")], [("one", "x"), ("one", "y"), ("two", "z")])
+    columns = [Column("evaluation", "Evaluation"), Column("b", "B")]
+    table = Table("t", "T", columns, [("one", "x"), ("one", "y"), ("two", "z")])
     assert (_drawn(table).count("one"), _drawn(table).count("two")) == (1, 1)
     assert table.rows[1] == ("one", "y")
 
 
 def test_compact_drops_what_is_empty_everywhere():
-    table = Table("t", "T", [Column("a", "A"), Column("b", "B"), Column("c", "C", "count")], [("x", "", None), ("", "", 0)])
+    columns = [Column("a", "A"), Column("b", "B"), Column("c", "C", "count")]
+    table = Table("t", "T", columns, [("x", "", None), ("", "", 0)])
     assert [column.key for column in table.compact().columns] == ["a", "c"]
     assert table.compact().rows == [("x", None), ("", 0)]

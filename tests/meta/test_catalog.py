@@ -1,0 +1,121 @@
+"""The catalogue against the code: every row can be loaded, is described, and tells the defaults its builder has."""
+
+import dataclasses
+import inspect
+
+import pytest
+
+from pretext.catalog import AXES
+from pretext.config import resolve
+from pretext.stage_configs import FineTuneConfig, PrepareDataConfig, PretrainConfig, ProbeConfig
+from pretext.tasks.protocols import Protocol
+from pretext.variants import CHOOSERS
+
+NAMES = {
+    "sources": ["shapes", "stl10", "cifar10", "cifar100", "folder"],
+    "objectives": ["autoencode", "random"],
+    "losses": ["mse", "l1", "bce", "pse", "pse-slides"],
+    "encoders": ["cnn", "resnet18"],
+    "probes": ["linear", "knn", "mlp"],
+    "protocols": ["full", "frozen", "scratch", "as-coded-ft", "as-coded-frozen"],
+}
+STAGE = {
+    "sources": PrepareDataConfig, "objectives": PretrainConfig, "losses": PretrainConfig, "encoders": PretrainConfig,
+    "probes": ProbeConfig, "protocols": FineTuneConfig,
+}  # fmt: skip
+# What a stage hands to a builder beside the options that its row reads and the arguments that it fixes.
+HANDED = {
+    "sources": {"seed", "progress"}, "objectives": {"encoder", "loss", "width"}, "losses": set(),
+    "encoders": {"image_size"}, "probes": {"feature_ND", "label_N", "test_MD", "plans", "num_classes", "seed", "device"},
+}  # fmt: skip
+# Read by the stage itself, which hands on what it makes of it.
+STAGE_READS = {"objectives": {"loss"}}
+ROWS = [(axis, row) for axis, table in AXES.items() for row in table.values()]
+each_row = pytest.mark.parametrize(("axis", "row"), ROWS, ids=[f"{axis}-{row.name}" for axis, row in ROWS])
+built = pytest.mark.parametrize(
+    ("axis", "row"), [pair for pair in ROWS if pair[0] != "protocols"],
+    ids=[f"{axis}-{row.name}" for axis, row in ROWS if axis != "protocols"],
+)  # fmt: skip
+
+
+def test_the_rows_of_every_axis_are_these():
+    assert {axis: list(table) for axis, table in AXES.items()} == NAMES
+    assert len(ROWS) == 22
+
+
+def test_every_axis_is_chosen_by_an_option_of_its_stage():
+    assert list(CHOOSERS.values()) == list(AXES.values())
+    for option, (axis, table) in zip(CHOOSERS, AXES.items(), strict=True):
+        fields = {field.name: field for field in dataclasses.fields(STAGE[axis])}
+        assert fields[option].metadata["choices"] == tuple(table)
+        assert table.axis == option
+        assert fields[option].default is None or fields[option].default in table
+
+
+@each_row
+def test_a_row_describes_itself_in_one_line(axis, row):
+    assert 10 < len(row.summary) < 120
+    for text in (row.name, row.summary, row.paper):
+        assert text.isprintable()
+        assert text == text.strip()
+    assert row.name == row.name.lower()
+
+
+@each_row
+def test_what_a_row_reads_is_an_option_of_its_stage_with_a_legal_default(axis, row):
+    fields = {field.name: field for field in dataclasses.fields(STAGE[axis])}
+    for name, default in row.reads.items():
+        assert name in fields
+        if default is not None and fields[name].default is not None:
+            assert axis == "protocols", f"{name} has a default in the row and another in the stage"
+    given = {name: value for name, value in row.reads.items() if value is not None}
+    required = {field.name: "x" for field in fields.values() if field.metadata["required"]}
+    config, _ = resolve(STAGE[axis], required | given)
+    assert {name: getattr(config, name) for name in given} == given
+    assert not set(row.reads) & set(row.fixed)
+
+
+@each_row
+def test_its_target_is_there(axis, row):
+    target = row.load()
+    if axis == "protocols":
+        assert isinstance(target, Protocol)
+    else:
+        assert callable(target)
+
+
+def parameters_of(row):
+    target = row.load()
+    return inspect.signature(target).parameters
+
+
+@built
+def test_its_builder_takes_all_that_it_is_handed_and_needs_no_more(axis, row):
+    parameters = parameters_of(row)
+    options = (set(row.reads) - STAGE_READS.get(axis, set())) | set(row.fixed)
+    assert options <= set(parameters), "the builder must take what the row reads and fixes"
+    needed = {name for name, parameter in parameters.items()
+              if parameter.default is parameter.empty and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)}  # fmt: skip
+    assert needed <= options | HANDED[axis]
+    assert set(row.tiny) <= set(parameters)
+
+
+@built
+def test_a_default_in_a_row_is_the_builders_own(axis, row):
+    if row.fixed:
+        return  # a named preset may differ from its builder
+    for name, default in row.reads.items():
+        if name in STAGE_READS.get(axis, set()):
+            continue
+        own = parameters_of(row)[name].default
+        if own not in (inspect.Parameter.empty, None):
+            assert own == default, f"{name} is {default} in the catalogue, {own} in {row.target}"
+
+
+def test_a_preset_differs_from_the_row_it_is_a_preset_of():
+    presets = [(axis, row) for axis, row in ROWS if row.fixed]
+    assert [row.name for _, row in presets] == ["pse-slides"]
+    for axis, row in presets:
+        others = [other for other in AXES[axis].values() if other.target == row.target and not other.fixed]
+        assert len(others) == 1
+        assert row.reads | row.fixed != others[0].reads

@@ -1,0 +1,86 @@
+"""Sections of thin studies: what is missing is said, nothing fails."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from pretext.reports import figures, loss_curves
+from pretext.reports.compare import compare
+from pretext.reports.document import Gallery, Text, build_document
+from pretext.reports.html import to_html
+from pretext.reports.markdown import to_markdown_report
+from pretext.reports.style import Picture
+
+
+@pytest.fixture(autouse=True)
+def _no_drawing(monkeypatch):
+    """What figures look like is tested elsewhere; here only whether there is one."""
+    for module in (figures, loss_curves):
+        monkeypatch.setattr(module, "finish", lambda figure, name, caption, alt, **more: Picture(name, caption, alt, b"", b""))
+
+
+def _section(document, anchor):
+    return next(section for section in document.sections if section.anchor == anchor)
+
+
+def _texts(document, anchor):
+    return [block.text for block in _section(document, anchor).blocks if isinstance(block, Text)]
+
+
+def test_empty_study_is_a_report_of_its_emptiness():
+    document = build_document(compare([]), title="T")
+    assert _texts(document, "results") == ["There is no finished result yet."]
+    assert _texts(document, "losses") == ["No run has a loss curve."]
+    assert _texts(document, "sigma") == ["No two runs differ in nothing but sigma."]
+    assert _texts(document, "few-labels") == ["No few-label curve was run (--labels-per-class)."]
+    assert _texts(document, "confusion") == ["No pretrained encoder has been scored."]
+    assert _texts(document, "reconstructions") == ["No run has a picture of its reconstructions."]
+    assert _texts(document, "mistakes") == ["No pretrained encoder has been scored."]
+    assert _texts(document, "published")[0].startswith("No published figure")
+    assert document.pictures == [] and document.finished == ""
+    assert "There is no finished result yet." in to_html(document) and "## Results" in to_markdown_report(document)
+
+
+def test_one_method_has_nothing_to_compare_with(workshop):
+    workshop.add("a", ("probe-linear", 1.0))
+    document = build_document(workshop.compare(), title="T")
+    assert "There is nothing to compare it with." in _texts(document, "results")
+
+
+def test_more_methods_than_fit_point_to_the_file(workshop, monkeypatch):
+    from pretext.reports import document as module
+    from pretext.reports import score_tables
+
+    for lr in (0.1, 0.2, 0.3, 0.4):
+        workshop.add(f"a{lr}", ("probe-linear", 1.0), lr=lr)
+    monkeypatch.setattr(module, "MATRIX_METHODS", 3)
+    monkeypatch.setattr(score_tables, "MATRIX_METHODS", 3)
+    assert "All pairs are in tables/pairs.csv." in _texts(build_document(workshop.compare(), title="T"), "results")
+
+
+def test_unreadable_picture_is_named(workshop):
+    layout = workshop.add("a")
+    workshop.add("b", loss="l1")
+    layout.reconstructions.write_bytes(b"x" * layout.reconstructions.stat().st_size)
+    document = build_document(workshop.compare(), title="T")
+    assert _texts(document, "reconstructions") == ["Their picture can't be read: a."]
+    (gallery,) = [block for block in _section(document, "reconstructions").blocks if isinstance(block, Gallery)]
+    assert [picture.caption for picture in gallery.pictures] == ["cnn-l1 (run b)"]
+
+
+def test_first_seed_is_shown(workshop):
+    workshop.add("b", seed=0)
+    workshop.add("a", seed=1)
+    (gallery,) = _section(build_document(workshop.compare(), title="T"), "reconstructions").blocks
+    assert [picture.caption for picture in gallery.pictures] == ["cnn-mse (run b)"]
+
+
+@pytest.mark.parametrize("quality, gone, text", [(99.0, False, "no mistakes."), (1.0, True, "can't be shown")])
+def test_mistakes_that_can_not_be_shown(workshop, quality, gone, text):
+    workshop.add("a", ("probe-linear", quality))
+    if gone:
+        shutil.rmtree(workshop.root / "data")
+    (found,) = _texts(build_document(workshop.compare(), title="T"), "mistakes")
+    assert found.startswith("Linear probe, cnn-mse (run a): ") and text in found
