@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check format clean
+.PHONY: help install demo test test-all test-gpu check format bench clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -17,8 +17,10 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+# Two stages side by side with half of the cores each cost less than one after the other with all of them.
 demo: install ## the six stages on drawn shapes, on a CPU, in minutes; ends with demo/report/report.html
-	$(MAKE) --no-print-directory -f examples/quickstart.mk PRETEXT=$(BIN)/pretext OUT=demo
+	OMP_NUM_THREADS=$$(( ($$(getconf _NPROCESSORS_ONLN) + 1) / 2 )) \
+	  $(MAKE) --no-print-directory -j2 -f examples/quickstart.mk PRETEXT=$(BIN)/pretext OUT=demo
 
 test: install ## the tests (CPU, offline)
 	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow and not gpu"
@@ -28,6 +30,9 @@ test-all: install ## the tests, with the slow ones
 
 test-gpu: install ## the tests that need CUDA
 	$(BIN)/python -m pytest -q -m gpu
+
+bench: install ## what PSE costs beside MSE and beside plain convolutions
+	$(BIN)/python tests/bench/bench_pse.py
 
 check: install ## lint, format and types; changes nothing
 	$(BIN)/ruff check pretext tests examples

@@ -29,7 +29,7 @@ $(DATA)/shapes/manifest.json:
 
 $(TRAINED:%=$(RUNS)/%/checkpoint.safetensors): $(RUNS)/%/checkpoint.safetensors: $(DATA)/shapes/manifest.json
 	$(PRETEXT) pretrain $(TRAIN) $($(firstword $(subst -s, ,$*))) --seed $(lastword $(subst -s, ,$*)) \
-	  --epochs 12 --out $(RUNS)/$*
+	  --epochs 8 --out $(RUNS)/$*
 
 $(RANDOM:%=$(RUNS)/%/checkpoint.safetensors): $(RUNS)/random-s%/checkpoint.safetensors: $(DATA)/shapes/manifest.json
 	$(PRETEXT) pretrain $(TRAIN) --objective random --seed $* --out $(RUNS)/random-s$*

@@ -30,6 +30,7 @@ def option(
     positional: bool = False,
     required: bool = False,
     flag: str | None = None,
+    only_with: tuple[str, Any] | None = None,
 ) -> Any:
     """Declare a field that is an option of a stage.
 
@@ -45,10 +46,11 @@ def option(
         positional: True for an argument without a flag.
         required: True if there is no default.
         flag: The flag's spelling where it is not the field's name.
+        only_with: Another field and the value it must have for this one to be read; "given" means any.
     """
     metadata = dict(
         help=help, panel=panel, minimum=minimum, maximum=maximum, above=above, choices=choices,
-        identity=identity, positional=positional, required=required, flag=flag,
+        identity=identity, positional=positional, required=required, flag=flag, only_with=only_with,
     )  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -112,7 +114,7 @@ def resolve(
         field = fields[name]
         try:
             checked[name] = _coerce(hints[name], value)
-        except (TypeError, ValueError, OverflowError, RuntimeError):  # RuntimeError: no home of the user that ~name means
+        except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: ~name of no user
             problems.append(f"{flag_name(field)} must be {_describe(hints[name])}, got {value!r}")
             continue
         problems += _range_problems(field, checked[name])
@@ -120,7 +122,25 @@ def resolve(
                  if field.metadata["required"] and name not in values]  # fmt: skip
     if problems:
         raise ConfigError(problems)
-    return config_class(**checked), frozenset(checked)
+    config, explicit = config_class(**checked), frozenset(checked)
+    if unread := _unread_problems(config, fields, explicit):
+        raise ConfigError(unread)
+    return config, explicit
+
+
+def _unread_problems(config: Any, fields: Mapping[str, dataclasses.Field[Any]], explicit: frozenset[str]) -> list[str]:
+    """One line for every given option that the other options leave unread."""
+    lines = []
+    for name in sorted(explicit):
+        if (needs := fields[name].metadata["only_with"]) is None:
+            continue
+        other, wanted = needs
+        value = getattr(config, other)
+        if value is None if wanted == "given" else value != wanted:
+            flag = flag_name(fields[other])
+            how = {"given": flag, True: flag, False: f"without {flag}"}.get(wanted, f"{flag} {wanted}")
+            lines.append(f"{flag_name(fields[name])} is read only {how if wanted is False else f'with {how}'}")
+    return lines
 
 
 def identity(config: Any) -> dict[str, Any]:

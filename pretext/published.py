@@ -116,7 +116,8 @@ def _slides_rows() -> Iterator[PublishedFigure]:
             row = f"slides/{label}/{method.lower()}"
             for metric, value in zip(METRICS, scores[:4], strict=True):
                 sd = round(scores[4] / 100, 6) if metric == "fold_mean_top1" else None
-                yield PublishedFigure(key=f"{row}/{metric}", metric=metric, value=round(value / 100, 6), sd=sd, **common)
+                yield PublishedFigure(key=f"{row}/{metric}", metric=metric, sd=sd, value=round(value / 100, 6),
+                                      **common)  # fmt: skip
 
 
 def _readme_rows() -> Iterator[PublishedFigure]:
@@ -186,12 +187,6 @@ def matching(result: Mapping[str, Any], manifest: Mapping[str, Any] | None) -> l
             why = _why_not(figure, facts)
             found.append((figure, not why, why))
     return found
-
-
-def own_value(figure: PublishedFigure, result: Mapping[str, Any]) -> float:
-    """Our score of the figure's metric, a fraction."""
-    section, name = METRICS[figure.metric]
-    return float(result[section][name])
 
 
 def protocol_facts(result: Mapping[str, Any], manifest: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -135,13 +135,16 @@ class ExtractFeaturesConfig:
     splits: tuple[str, ...] = option(("all",), "Splits to extract, separated by commas.", panel=DATA)
     raw_pixels: bool = option(False, "Control: the pixels themselves, without a run.", panel=ENCODER)
     pixel_size: int = option(32, "Side to which raw pixels are averaged, px; 0 keeps the image's own.", panel=ENCODER,
-                             minimum=0, maximum=4096)  # fmt: skip
-    layer: str = option("latent", "The layer whose output is stored.", panel=ENCODER)
-    pool: str = option("flatten", "What becomes of a feature map.", panel=ENCODER, choices=("flatten", "avg"))
+                             minimum=0, maximum=4096, only_with=("raw_pixels", True))  # fmt: skip
+    layer: str = option("latent", "The layer whose output is stored.", panel=ENCODER,
+                        only_with=("raw_pixels", False))  # fmt: skip
+    pool: str = option("flatten", "What becomes of a feature map.", panel=ENCODER, choices=("flatten", "avg"),
+                       only_with=("raw_pixels", False))  # fmt: skip
     batch_size: int = option(256, "Images in one forward pass.", panel=MACHINE, minimum=1, identity=False)
     device: str = _device()
     precision: str = _precision("fp32")
-    runs_dir: Path = option(Path("runs"), "The folder of runs (for --raw-pixels).", panel=OUTPUT, identity=False)
+    runs_dir: Path = option(Path("runs"), "The folder of runs.", panel=OUTPUT, identity=False,
+                            only_with=("raw_pixels", True))  # fmt: skip
     overwrite: bool = _overwrite()
     dry_run: bool = _dry_run()
 
@@ -154,8 +157,10 @@ class ProbeConfig:
     kind: str = option("linear", "The classifier.", panel=EVALUATION, choices=tuple(PROBES))
     folds: str = option("kfold", "Training sets: k parts of the train split, or the data set's official folds.",
                         panel=EVALUATION, choices=("kfold", "official"))  # fmt: skip
-    k: int = option(5, "Number of folds of `--folds kfold`.", panel=EVALUATION, minimum=2, maximum=100)
-    fold_seed: int = option(12345, "Seed of the folds.", panel=EVALUATION, minimum=0, maximum=TORCH_SEED_LIMIT)
+    k: int = option(5, "Number of folds of `--folds kfold`.", panel=EVALUATION, minimum=2, maximum=100,
+                   only_with=("folds", "kfold"))  # fmt: skip
+    fold_seed: int = option(12345, "Seed of the folds.", panel=EVALUATION, minimum=0, maximum=TORCH_SEED_LIMIT,
+                           only_with=("folds", "kfold"))  # fmt: skip
     strengths: tuple[float, ...] | None = option(None, "Inverse regularisation strengths to choose from (scikit-learn's C).",
                                                  panel=EVALUATION, above=0)  # fmt: skip
     neighbours: tuple[int, ...] | None = option(None, "Numbers of neighbours to choose from.", panel=EVALUATION,
@@ -167,9 +172,10 @@ class ProbeConfig:
     labels_per_class: tuple[int, ...] | None = option(
         None, "Few-label curve: numbers of labels per class, such as 1,2,4,8.", panel=EVALUATION, minimum=1,
     )  # fmt: skip
-    draws: int = option(3, "Draws of each few-label set.", panel=EVALUATION, minimum=1, maximum=1000)
+    draws: int = option(3, "Draws of each few-label set.", panel=EVALUATION, minimum=1, maximum=1000,
+                       only_with=("labels_per_class", "given"))  # fmt: skip
     unstratified: bool = option(False, "Draw few-label sets without regard to class, as the student project did.",
-                                panel=EVALUATION)  # fmt: skip
+                                panel=EVALUATION, only_with=("labels_per_class", "given"))  # fmt: skip
     seed: int = option(0, "Seed of draws, heads and bootstrap.", panel=EVALUATION, minimum=0, maximum=TORCH_SEED_LIMIT)
     device: str = _device()
     overwrite: bool = _overwrite()
@@ -186,15 +192,18 @@ class FineTuneConfig:
     protocol: str = option("full", "What is trained, and how.", panel=EVALUATION, choices=tuple(PROTOCOLS))
     folds: str = option("kfold", "Training sets: k parts of the train split, or the data set's official folds.",
                         panel=EVALUATION, choices=("kfold", "official"))  # fmt: skip
-    k: int = option(5, "Number of folds of `--folds kfold`.", panel=EVALUATION, minimum=2, maximum=100)
-    fold_seed: int = option(12345, "Seed of the folds.", panel=EVALUATION, minimum=0, maximum=TORCH_SEED_LIMIT)
+    k: int = option(5, "Number of folds of `--folds kfold`.", panel=EVALUATION, minimum=2, maximum=100,
+                   only_with=("folds", "kfold"))  # fmt: skip
+    fold_seed: int = option(12345, "Seed of the folds.", panel=EVALUATION, minimum=0, maximum=TORCH_SEED_LIMIT,
+                           only_with=("folds", "kfold"))  # fmt: skip
     head: str | None = option(None, "The classifier on the encoder.", panel=EVALUATION, choices=("linear", "slides"))
     labels_per_class: tuple[int, ...] | None = option(
         None, "Few-label curve: numbers of labels per class, such as 1,2,4,8.", panel=EVALUATION, minimum=1,
     )  # fmt: skip
-    draws: int = option(3, "Draws of each few-label set.", panel=EVALUATION, minimum=1, maximum=1000)
+    draws: int = option(3, "Draws of each few-label set.", panel=EVALUATION, minimum=1, maximum=1000,
+                       only_with=("labels_per_class", "given"))  # fmt: skip
     unstratified: bool = option(False, "Draw few-label sets without regard to class, as the student project did.",
-                                panel=EVALUATION)  # fmt: skip
+                                panel=EVALUATION, only_with=("labels_per_class", "given"))  # fmt: skip
     augment: str | None = option(None, "Augmentation.", panel=OPTIMISATION, choices=AUGMENTATIONS)
     epochs: int = option(100, "Most passes over a fold's training images.", panel=OPTIMISATION, minimum=1)
     batch_size: int = option(128, "Images in one step.", panel=OPTIMISATION, minimum=2)

@@ -164,42 +164,50 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """Read a manifest.
 
     Raises:
-        ArtifactError: If it is missing, not JSON, not a manifest, or of a later schema.
+        ArtifactError: If it is missing, not JSON, not a manifest, damaged, or of another schema.
     """
     content = read_json(path)
     if not isinstance(content, dict) or content.get("status") not in ("running", "done") or "stage" not in content:
         raise ArtifactError(f"{path} is not a manifest of this toolkit")
     if content.get("schema") != SCHEMA:
         raise ArtifactError(f"{path} has schema {content.get('schema')!r}, this version reads {SCHEMA}")
-    sections: dict[str, Any] = {"request": {}, "config": {}, "progress": {}, "outputs": {}, "summary": {}, "parents": []}
-    content = sections | {"wall_seconds": 0.0} | content
-    wrong = [name for name, empty in sections.items() if not isinstance(content[name], type(empty))]
-    wrong = wrong or [name for name, entries in (("outputs", content["outputs"].items()), ("parents", content["parents"]))
-                      if not all(ENTRY_CHECKS[name](entry) for entry in entries)]  # fmt: skip
-    if not _is_number(content["wall_seconds"]):
-        wrong.append("wall_seconds")
-    if wrong:
-        raise ArtifactError(f"{path} is damaged: its section '{wrong[0]}' is not what this toolkit writes",
-                            hint="remove what is there, and make it again")  # fmt: skip
+    content = {name: empty() for name, (empty, _) in SECTIONS.items()} | content
+    for name, (_, is_sound) in SECTIONS.items():
+        if not is_sound(content[name]):
+            raise ArtifactError(f"{path} is damaged: its section '{name}' is not what this toolkit writes",
+                                hint="remove what is there, and make it again")  # fmt: skip
     return content
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
-def _is_output(entry: tuple[str, Any]) -> bool:
-    """The name must be a plain one: what it names is removed on --overwrite, and must never lie elsewhere."""
-    name, facts = entry
-    plain = name not in ("", ".", "..") and not set(name) & set("/\\\0")
-    return plain and isinstance(facts, dict) and _is_number(facts.get("bytes")) and isinstance(facts.get("sha256"), str)
+def _are_parents(value: Any) -> bool:
+    keys = ("kind", "path", "fingerprint")
+    return isinstance(value, list) and all(
+        isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in keys) for entry in value
+    )
 
 
-def _is_parent(entry: Any) -> bool:
-    return isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("kind", "path", "fingerprint"))
+def _are_outputs(value: Any) -> bool:
+    """Names must be plain ones: what they name is removed on --overwrite, and must never lie elsewhere."""
+    return isinstance(value, dict) and all(
+        name not in ("", ".", "..") and not set(name) & set("/\\\0") and isinstance(facts, dict)
+        and _is_number(facts.get("bytes")) and isinstance(facts.get("sha256"), str)
+        for name, facts in value.items()
+    )  # fmt: skip
 
 
-ENTRY_CHECKS: dict[str, Callable[[Any], bool]] = {"outputs": _is_output, "parents": _is_parent}
+# The sections that code relies on: what stands for an absent one, and whether one is as it should be.
+SECTIONS: dict[str, tuple[Callable[[], Any], Callable[[Any], bool]]] = {
+    "request": (dict, _is_dict), "config": (dict, _is_dict), "progress": (dict, _is_dict), "summary": (dict, _is_dict),
+    "parents": (list, _are_parents), "outputs": (dict, _are_outputs), "wall_seconds": (float, _is_number),
+}  # fmt: skip
 
 
 def missing_outputs(path: Path, content: Mapping[str, Any]) -> list[str]:

@@ -46,8 +46,12 @@ def answer(study: Study) -> Answer:
 
 def _headline(evaluations: Sequence[Evaluation]) -> str:
     """Who wins the evaluations of one data set, and how often the lead is established."""
-    winners = Counter(_trained(evaluation)[0].method.label for evaluation in evaluations)
-    (label, wins), rest, total = winners.most_common(1)[0], len(winners) - 1, len(evaluations)
+    total = len(evaluations)
+    leaders = [_trained(evaluation)[0] for evaluation in evaluations if not _is_tied(evaluation)]
+    if not leaders:
+        return " the pretrained encoders no single one scores best."
+    winners = Counter(entry.method.label for entry in leaders)
+    (label, wins), others, tied = winners.most_common(1)[0], len(winners) - 1, total - len(leaders)
     held = sum(is_established(evaluation, *_trained(evaluation)[:2]) for evaluation in evaluations)
     if total == 1:
         sure = "established" if held else "not established"
@@ -55,9 +59,15 @@ def _headline(evaluations: Sequence[Evaluation]) -> str:
     sure = f"established in {held} of {total}" if held else "established in none of them"
     if wins == total:
         return f" the pretrained encoders {label} scores best in all {total} evaluations; its lead is {sure}."
-    other = "another one" if rest == 1 else f"{rest} others"
-    where = f"in {wins} of {total} evaluations, {other} in the rest"
-    return f" the pretrained encoders {label} scores best {where}; the lead is {sure}."
+    where = [f"in {wins} of {total} evaluations"]
+    where += [f"{'another one' if others == 1 else f'{others} others'} in {len(leaders) - wins}"] if others else []
+    where += [f"a tie in {tied}"] if tied else []
+    return f" the pretrained encoders {label} scores best {', '.join(where)}; the lead is {sure}."
+
+
+def _is_tied(evaluation: Evaluation) -> bool:
+    first, second = _trained(evaluation)[:2]
+    return first.top1 == second.top1
 
 
 def _trained(evaluation: Evaluation) -> list[Entry]:

@@ -30,7 +30,6 @@ class Entry:
         results: One result per seed, in order of seed; None stands for a method that has no seed.
         top1: The ensembles' top-1, mean over seeds, 0..1.
         image_interval: 95 % bootstrap over test images, of the mean over these seeds.
-        seed_interval: 95 % Student-t over seeds, None for a single one.
         seed_sd: Standard deviation over seeds (n - 1), None for a single one.
         fold_mean: Mean over folds, and over seeds, of the single fold models' top-1.
         fold_sd: Standard deviation over folds, mean over seeds; None where there was one fold.
@@ -40,7 +39,6 @@ class Entry:
     results: dict[int | None, Result]
     top1: float
     image_interval: Interval
-    seed_interval: Interval | None
     seed_sd: float | None
     fold_mean: float
     fold_sd: float | None
@@ -185,7 +183,7 @@ def _entry(method: Method, results: dict[int | None, Result]) -> Entry:
     top1_S = np.array([_top1(result) for result in ordered.values()])
     entry = Entry(
         method=method, results=ordered, top1=float(top1_S.mean()),
-        image_interval=bootstrap_interval(correct_SN.mean(axis=0)), seed_interval=seed_interval(top1_S),
+        image_interval=bootstrap_interval(correct_SN.mean(axis=0)),
         seed_sd=float(top1_S.std(ddof=1)) if len(top1_S) > 1 else None,
         fold_mean=float(np.mean([result.content["mean"]["top1"] for result in ordered.values()])), fold_sd=None,
     )  # fmt: skip

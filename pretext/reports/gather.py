@@ -72,7 +72,7 @@ class Result:
         return self.stage_seed if self.kind == SCRATCH_KIND else self.content["seed"]
 
     @property
-    def correct_N(self) -> NDArray[np.bool_]:
+    def correct_N(self) -> NDArray[np.bool_]:  # noqa: N802 - named as the array it is
         correct_N: NDArray[np.bool_] = self.rank_N == 0
         return correct_N
 

@@ -56,6 +56,13 @@ def results_table(evaluations: Sequence[Evaluation], *, name_evaluation: bool = 
     return _named(Table("results", "Results by method", columns, rows, note), name_evaluation)
 
 
+def headline_table(evaluations: Sequence[Evaluation]) -> Table:
+    """The results in as few columns as a terminal has room for."""
+    table = results_table(evaluations)
+    kept = table.columns[:6]
+    return Table(table.name, table.title, kept, [row[: len(kept)] for row in table.rows], table.note)
+
+
 def per_run_table(evaluations: Sequence[Evaluation], *, name_evaluation: bool = True) -> Table:
     """One row per run: nothing averaged over seeds."""
     columns = [

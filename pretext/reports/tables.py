@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -218,15 +219,25 @@ def escape_latex(text: str) -> str:
     return "".join(LATEX.get(character, character) for character in " ".join(text.split()))
 
 
+def to_terminal(table: Table, *, width: int | None = None) -> str:
+    """The table as plain text, as wide as the terminal is (120 columns where there is none)."""
+    from rich.console import Console
+
+    out = io.StringIO()
+    columns = width or shutil.get_terminal_size((120, 24)).columns
+    Console(file=out, width=columns, color_system=None, legacy_windows=False).print(to_rich(table))
+    return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
+
+
 def to_rich(table: Table) -> rich.table.Table:
-    """The table for a terminal; no name is read as markup."""
+    """The table for rich; no name is read as markup."""
     from rich.table import Table as RichTable
     from rich.text import Text
 
     drawn = RichTable(title=Text(table.title), caption=Text(table.note) if table.note else None, title_justify="left",
                       caption_justify="left")  # fmt: skip
     for column in table.columns:
-        drawn.add_column(Text(column.title), justify="right" if column.is_number else "left")
+        drawn.add_column(Text(column.title), justify="right" if column.is_number else "left", overflow="fold")
     before = None
     for row in table.shown_rows():
         if table.columns[0].key == GROUP and row[0] != before:
@@ -235,5 +246,10 @@ def to_rich(table: Table) -> rich.table.Table:
             before = row[0]
         elif table.columns[0].key == GROUP:
             row[0] = ""
-        drawn.add_row(*(Text(cell) for cell in row))
+        drawn.add_row(*(Text(printable(cell)) for cell in row))
     return drawn
+
+
+def printable(text: str) -> str:
+    """Text without the control characters that could steer a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -38,7 +38,7 @@ def run(config: ExtractFeaturesConfig, *, explicit: Collection[str] = (),
 
     Args:
         config: The options.
-        explicit: Which of them the user gave.
+        explicit: Not needed: what is not read was refused when the options were.
         progress: Where progress goes.
 
     Returns:
@@ -48,7 +48,7 @@ def run(config: ExtractFeaturesConfig, *, explicit: Collection[str] = (),
         PretextError: For anything wrong with the options, the run, the data or the disk.
     """
     progress = progress or Silent()
-    _check_options(config, explicit)
+    _check_options(config)
     layout, manifest = _find(config)
     data = open_data(find_data(config.data_dir, _data_name(config, manifest)))
     splits = _splits(config, data)
@@ -74,18 +74,11 @@ def run(config: ExtractFeaturesConfig, *, explicit: Collection[str] = (),
     return _outcome(layout, content, "done")
 
 
-def _check_options(config: ExtractFeaturesConfig, explicit: Collection[str]) -> None:
+def _check_options(config: ExtractFeaturesConfig) -> None:
     if config.run is None and not config.raw_pixels:
         raise UsageError("give the run whose encoder is used, or --raw-pixels", hint="pretext extract-features runs/NAME")
-    if config.raw_pixels:
-        if config.run is not None:
-            raise UsageError("--raw-pixels uses no encoder: give no run with it", hint="pretext extract-features --raw-pixels")
-        unread = sorted({"layer", "pool", "precision"} & set(explicit))
-    else:
-        unread = sorted({"pixel_size", "runs_dir"} & set(explicit))
-    if unread:
-        raise ConfigError([f"--{name.replace('_', '-')} is read only {'without' if config.raw_pixels else 'with'} --raw-pixels"
-                           for name in unread])  # fmt: skip
+    if config.run is not None and config.raw_pixels:
+        raise UsageError("--raw-pixels uses no encoder: give no run with it", hint="pretext extract-features --raw-pixels")
 
 
 def _find(config: ExtractFeaturesConfig) -> tuple[RunLayout, dict[str, Any] | None]:

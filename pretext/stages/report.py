@@ -18,8 +18,8 @@ from pretext.reports.document import Document, build_document
 from pretext.reports.gather import gather
 from pretext.reports.html import to_html
 from pretext.reports.markdown import to_markdown_report
-from pretext.reports.score_tables import results_table
-from pretext.reports.tables import to_csv, to_latex
+from pretext.reports.score_tables import headline_table
+from pretext.reports.tables import printable, to_csv, to_latex, to_terminal
 from pretext.stage_configs import ReportConfig
 
 HTML, MARKDOWN = "report.html", "report.md"
@@ -40,7 +40,8 @@ def run(config: ReportConfig, *, explicit: Collection[str] = (), progress: Progr
         progress: Where progress goes.
 
     Returns:
-        The HTML file, status, the answer in one sentence, and under "table" the results as a `reports.tables.Table`.
+        The HTML file, status, the answer in a sentence, the number of warnings, and under "text" the results as a
+        table and the warnings in sentences.
 
     Raises:
         ArtifactError: If a path is no run, or the folder holds something else.
@@ -140,10 +141,13 @@ def _summary(document: Document, files: Mapping[str, bytes]) -> dict[str, Any]:
 
 def _outcome(config: ReportConfig, study: Study, content: Mapping[str, Any], status: str) -> dict[str, Any]:
     summary = content["summary"]
-    return {"report": str(config.out / HTML), "status": status, "runs": len(study.runs), "answer": summary["answer"],
-            "warnings": summary["warnings"], "table": results_table(study.evaluations)}  # fmt: skip
+    table = headline_table(study.evaluations)
+    lines = [to_terminal(table), ""] if table.rows else []
+    lines += [f"Warning: {printable(sentence)}" for sentence in summary["warnings"]]
+    return {"output": str(config.out / HTML), "status": status, "runs": len(study.runs), "answer": summary["answer"],
+            "warnings": len(summary["warnings"]), "text": "\n".join(lines)}  # fmt: skip
 
 
 def _dry_run(config: ReportConfig, layouts: Sequence[RunLayout]) -> dict[str, Any]:
-    return {"report": str(config.out / HTML), "status": "dry run", "reads": [str(layout.folder) for layout in layouts],
+    return {"output": str(config.out / HTML), "status": "dry run", "reads": [str(layout.folder) for layout in layouts],
             "writes": [str(config.out / name) for name in (HTML, MARKDOWN, "tables", "figures", MANIFEST)]}  # fmt: skip

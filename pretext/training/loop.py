@@ -36,7 +36,9 @@ from pretext.training.state import (
 class Learner(Protocol):
     """What the loop trains: a module, and how a batch becomes a loss."""
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module:
+        """All that is trained."""
 
     def train_mode(self) -> None:
         """Set every part to the mode it has in training."""

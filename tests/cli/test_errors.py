@@ -26,12 +26,15 @@ class TestExitCodes:
     @pytest.mark.parametrize(
         ("error", "code"),
         [
-            (UsageError("two data sets", hint="--data x"), 2), (ConfigError("--lr is wrong", hint="--lr 1"), 3),
-            (UnknownVariantError("no such loss", hint="pretext list"), 3), (ArtifactError("no run", hint="pretrain"), 4),
-            (DataError("corrupt", hint="download again"), 5), (DeviceError("no cuda", hint="--device cpu"), 6),
+            (UsageError("two data sets", hint="--data x"), 2),
+            (ConfigError("--lr is wrong", hint="--lr 1"), 3),
+            (UnknownVariantError("no such loss", hint="pretext list"), 3),
+            (ArtifactError("no run", hint="pretrain"), 4),
+            (DataError("corrupt", hint="download again"), 5),
+            (DeviceError("no cuda", hint="--device cpu"), 6),
             (PretextError("loss is nan", hint="--lr"), 1),
         ],
-    )  # fmt: skip
+    )
     def test_an_error_for_people_is_two_lines_on_stderr(self, run_cli, stages, error, code):
         stages["pretrain"].does = error
         outcome = run_cli("pretrain")
@@ -50,11 +53,13 @@ class TestExitCodes:
     @pytest.mark.parametrize(
         ("words", "said"),
         [
-            (["nonsense"], "No such command 'nonsense'"), (["pretrain", "--bogus"], "No such option: --bogus"),
-            (["pretrain", "--epochs", "many"], "Invalid value for '--epochs'"), (["pretrain", "extra"], "unexpected extra argument"),
+            (["nonsense"], "No such command 'nonsense'"),
+            (["pretrain", "--bogus"], "No such option: --bogus"),
+            (["pretrain", "--epochs", "many"], "Invalid value for '--epochs'"),
+            (["pretrain", "extra"], "unexpected extra argument"),
             (["pretrain", "--lr"], "requires an argument"),
         ],
-    )  # fmt: skip
+    )
     def test_words_that_can_not_be_parsed_are_usage_errors(self, run_cli, stages, words, said):
         outcome = run_cli(*words)
         assert (outcome.code, outcome.out) == (2, "")
@@ -93,7 +98,9 @@ class TestExitCodes:
         assert caught.value.code == 1
 
     def test_a_reader_that_left_sees_no_error(self):
-        process = subprocess.Popen([sys.executable, "-m", "pretext", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pretext", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         process.stdout.close()
         err = process.stderr.read()
         process.stderr.close()
@@ -131,7 +138,11 @@ class TestControlCharacters:
         assert one_line("\u202eevil \udcff") == r"\u202eevil \udcff"
 
     def test_in_every_kind_of_message(self, run_cli, stages):
-        for error in (ArtifactError("a\x1b[2Jb", hint="c\rd"), ConfigError(["a\x1b[2Jb"], hint="c\rd"), RuntimeError("a\x1b[2Jb")):
+        for error in (
+            ArtifactError("a\x1b[2Jb", hint="c\rd"),
+            ConfigError(["a\x1b[2Jb"], hint="c\rd"),
+            RuntimeError("a\x1b[2Jb"),
+        ):
             stages["pretrain"].does = error
             err = run_cli("pretrain").err
             assert r"a\x1b[2Jb" in err
@@ -142,14 +153,16 @@ class TestControlCharacters:
 
 class TestOutput:
     OUTCOME = {"output": "runs/x", "status": "done", "images": {"train": 12345, "test": 0.123456},
-               "fits": True, "changed": False, "absent": [], "nothing": None, "empty": "", "also": ["a", 2], "zero": 0}  # fmt: skip
+               "fits": True, "changed": False, "absent": [], "nothing": None, "empty": "", "also": ["a", 2],
+               "zero": 0}  # fmt: skip
 
     def test_for_people(self, run_cli, stages):
         stages["report"].does = self.OUTCOME | {"text": "a table"}
         outcome = run_cli("report", "runs")
         assert (outcome.code, outcome.err) == (0, "")
         assert outcome.out == (
-            "runs/x: done\n  images: train 12,345, test 0.1235\n  fits: yes\n  changed: no\n  also: a, 2\n  zero: 0\na table\n"
+            "runs/x: done\n  images: train 12,345, test 0.1235\n  fits: yes\n  changed: no\n  also: a, 2\n  zero: 0\n"
+            "a table\n"
         )
 
     def test_json_is_one_document_without_text(self, run_cli, stages):

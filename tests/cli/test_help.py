@@ -24,8 +24,9 @@ PANELS = {
 LIGHT_CODE = """
 import sys
 from pretext.cli.app import main
-commands = [["--help"], ["--version"], ["list"], ["list", "losses", "--json"], ["nonsense"], ["pretrain", "--epochs", "0"],
-            ["inspect", "nowhere"], *([name, "--help"] for name in sys.argv[1].split(","))]
+commands = [["--help"], ["--version"], ["list"], ["list", "losses", "--json"], ["nonsense"],
+            ["pretrain", "--epochs", "0"], ["inspect", "nowhere"],
+            *([name, "--help"] for name in sys.argv[1].split(","))]
 codes = []
 for command in commands:
     sys.argv = ["pretext", *command]
@@ -97,7 +98,9 @@ class TestCommandHelp:
             facts = field.metadata
             flag = field.name.upper() if facts["positional"] else "--" + field.name.replace("_", "-")
             start = words.index(f" {flag} ")
-            text = " ".join(facts["help"].split()) + (f" One of: {', '.join(facts['choices'])}." if facts["choices"] else "")
+            text = " ".join(facts["help"].split()) + (
+                f" One of: {', '.join(facts['choices'])}." if facts["choices"] else ""
+            )
             assert text in words[start:], flag
             shown = words[words.index(text, start) + len(text) :].lstrip()
             default = shown_default(field)
@@ -122,7 +125,8 @@ class TestCommandHelp:
         ("pretrain", "--epochs INT Passes over the images. [default: 50]"),
         ("pretrain", "--lr FLOAT Learning rate. [default: 0.001]"),
         ("pretrain", "[default: RUNS_DIR/DATA-ENCODER-LOSS-sSEED]"),
-        ("prepare-data", "--image-size INT Side of the square images, px. [default: 32 (shapes, cifar10, cifar100); 96 (stl10, folder)]"),
+        ("prepare-data", "--image-size INT Side of the square images, px. "
+                         "[default: 32 (shapes, cifar10, cifar100); 96 (stl10, folder)]"),
         ("prepare-data", "--offline <bool> Download nothing; name what is missing. "),
         ("probe", "[default: 1e-05,0.0001,0.001,0.01,0.1,1 (linear)]"),
         ("probe", "--epochs INT Most epochs of the head. [default: 500 (mlp)]"),

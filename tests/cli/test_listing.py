@@ -98,7 +98,9 @@ class TestInspect:
         assert (facts["what"], facts["stage"], facts["status"]) == ("manifest", "pretrain", "done")
         assert facts["parents"] == [{"kind": "data", "path": "data/noise", "fingerprint": "sha256:d"}]
         text = self.text(run_cli, run_folder)
-        assert "status: done\nrequest:\n  loss: pse\nconfig:\n  objective:\n    name: autoencode\n    loss: pse\n" in text
+        assert (
+            "status: done\nrequest:\n  loss: pse\nconfig:\n  objective:\n    name: autoencode\n    loss: pse\n" in text
+        )
         assert "parents:\n  - kind data, path data/noise, fingerprint sha256:d\n" in text
 
     def test_raw_pixels_that_have_features_only(self, run_cli, tmp_path):
@@ -112,7 +114,9 @@ class TestInspect:
         assert facts["what"] == "weights"
         assert facts["header"] == {"schema": 1, "kind": "pretrain", "encoder": {"name": "cnn"}}
         assert facts["tensors"] == {"encoder.w": "F32 (2, 3)", "n": "I64 ()"}
-        assert "tensors:\n  encoder.w: F32 (2, 3)\n  n: I64 ()\n" in self.text(run_cli, run_folder / "checkpoint.safetensors")
+        assert "tensors:\n  encoder.w: F32 (2, 3)\n  n: I64 ()\n" in self.text(
+            run_cli, run_folder / "checkpoint.safetensors"
+        )
 
     def test_features(self, run_cli, run_folder):
         facts = self.facts(run_cli, run_folder / "features.parquet")
@@ -145,7 +149,9 @@ class TestInspect:
         ("name", "content", "said"),
         [
             ("x.json", b"{", "is not valid JSON"), ("x.safetensors", b"xx", "can't be read as safetensors"),
-            ("x.parquet", b"garbage, and more of it", "can't be read as Parquet"), ("x.parquet", b"", "can't be read as Parquet"),
+            ("x.parquet", b"garbage, and more of it", "can't be read as Parquet"),
+            ("x.parquet", b"", "can't be read as Parquet"),
+            ("x.parquet", b"PAR1" + b"\xff" * 20 + (20).to_bytes(4, "little") + b"PAR1", "can't be read as Parquet"),
             ("x.arrow", b"garbage", "can't be read as an Arrow file"),
             ("x.txt", b"hello", "is no artifact of this toolkit (.json, .safetensors, .parquet or .arrow)"),
         ],
@@ -160,7 +166,10 @@ class TestInspect:
     def test_nothing_there(self, run_cli, tmp_path):
         assert run_cli("inspect", "nowhere.json").err == "error: nowhere.json does not exist\n"
         outcome = run_cli("inspect", tmp_path)
-        assert (outcome.code, outcome.err) == (4, f"error: {tmp_path} is neither a run nor a data set: it has no manifest.json\n")
+        assert (outcome.code, outcome.err) == (
+            4,
+            f"error: {tmp_path} is neither a run nor a data set: it has no manifest.json\n",
+        )
 
     def test_a_folder_named_as_a_table(self, run_cli, tmp_path):
         (tmp_path / "x.parquet").mkdir()

@@ -29,19 +29,19 @@ OPTIONS = {
         "--max-rejected", "--seed", "--offline", "--workers", "--shard-mb", "--data-dir", *SHARED,
     ),
     "pretrain": (
-        "--data", "--data-dir", "--split", "--val-fraction", "--objective", "--loss", "--sigma", "--truncate", "--padding",
-        "--residual", "--encoder", "--width", "--latent-dim", "--stem", "--init-from", "--epochs", "--batch-size",
-        "--accumulate", "--optimizer", "--lr", "--weight-decay", "--schedule", "--warmup-epochs", "--grad-clip",
-        "--patience", "--augment", "--seed", "--device", "--precision", "--runs-dir", "--out", "--keep", "--save-every",
-        "--log-every", *SHARED,
+        "--data", "--data-dir", "--split", "--val-fraction", "--objective", "--loss", "--sigma", "--truncate",
+        "--padding", "--residual", "--encoder", "--width", "--latent-dim", "--stem", "--init-from",
+        "--epochs", "--batch-size", "--accumulate", "--optimizer", "--lr", "--weight-decay", "--schedule",
+        "--warmup-epochs", "--grad-clip", "--patience", "--augment", "--seed", "--device", "--precision",
+        "--runs-dir", "--out", "--keep", "--save-every", "--log-every", *SHARED,
     ),
     "extract-features": (
         "RUN", "--data", "--data-dir", "--splits", "--raw-pixels", "--pixel-size", "--layer", "--pool", "--batch-size",
         "--device", "--precision", "--runs-dir", *SHARED,
     ),
     "probe": (
-        "RUN", "--kind", "--folds", "--k", "--fold-seed", "--strengths", "--neighbours", "--epochs", "--lr", "--patience",
-        "--labels-per-class", "--draws", "--unstratified", "--seed", "--device", *SHARED,
+        "RUN", "--kind", "--folds", "--k", "--fold-seed", "--strengths", "--neighbours", "--epochs", "--lr",
+        "--patience", "--labels-per-class", "--draws", "--unstratified", "--seed", "--device", *SHARED,
     ),
     "fine-tune": (
         "RUN", "--data", "--data-dir", "--protocol", "--folds", "--k", "--fold-seed", "--head", "--labels-per-class",
@@ -113,15 +113,18 @@ def test_every_option_reaches_its_field(run_cli, stages, command):
     [
         ("prepare-data", PrepareDataConfig()),
         ("prepare-data stl10 --root downloads", PrepareDataConfig(source="stl10", root=Path("downloads"))),
-        ("prepare-data folder my/images --offline", PrepareDataConfig(source="folder", path=Path("my/images"), offline=True)),
+        ("prepare-data folder my/images --offline",
+         PrepareDataConfig(source="folder", path=Path("my/images"), offline=True)),
         ("pretrain --loss pse --sigma 4", PretrainConfig(loss="pse", sigma=4.0)),
         ("pretrain --lr=1e-2 --epochs 3", PretrainConfig(lr=0.01, epochs=3)),
-        ("extract-features runs/x --splits train,test", ExtractFeaturesConfig(run=Path("runs/x"), splits=("train", "test"))),
+        ("extract-features runs/x --splits train,test",
+         ExtractFeaturesConfig(run=Path("runs/x"), splits=("train", "test"))),
         ("extract-features --raw-pixels", ExtractFeaturesConfig(raw_pixels=True)),
         ("probe runs/x --labels-per-class 1,4,16 --kind knn",
          ProbeConfig(run=Path("runs/x"), labels_per_class=(1, 4, 16), kind="knn")),
         ("probe runs/x --strengths 0.1,1", ProbeConfig(run=Path("runs/x"), strengths=(0.1, 1.0))),
-        ("fine-tune runs/x --protocol frozen --device cpu", FineTuneConfig(run=Path("runs/x"), protocol="frozen", device="cpu")),
+        ("fine-tune runs/x --protocol frozen --device cpu",
+         FineTuneConfig(run=Path("runs/x"), protocol="frozen", device="cpu")),
         ("report runs", ReportConfig(runs=(Path("runs"),))),
         ("report runs/a runs/b --title Mine", ReportConfig(runs=(Path("runs/a"), Path("runs/b")), title="Mine")),
         ("export runs/x --format torch-export", ExportConfig(run=Path("runs/x"), format="torch-export")),
@@ -176,7 +179,10 @@ class TestStudyFile:
 
     def test_a_missing_file(self, run_cli, stages):
         outcome = run_cli("pretrain", "--study", "none.toml")
-        assert (outcome.code, outcome.err) == (3, "error: study file none.toml can't be read: No such file or directory\n")
+        assert (outcome.code, outcome.err) == (
+            3,
+            "error: study file none.toml can't be read: No such file or directory\n",
+        )
 
 
 class TestProgress:

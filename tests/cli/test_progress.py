@@ -87,7 +87,7 @@ class TestPlainLines:
         assert capsys.readouterr().err.splitlines()[-1] == "steps: 80/100 steps rate 2 steps/s  left 10 s"
 
     def test_after_an_error_there_is_no_last_line(self, capsys):
-        with pytest.raises(RuntimeError), PlainLines().task("x", 2, "steps") as task:
+        with pytest.raises(RuntimeError), PlainLines().task("x", 2, "steps") as task:  # noqa: PT012
             task.advance(1)
             raise RuntimeError
         assert capsys.readouterr() == ("", "")

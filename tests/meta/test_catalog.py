@@ -26,7 +26,8 @@ STAGE = {
 # What a stage hands to a builder beside the options that its row reads and the arguments that it fixes.
 HANDED = {
     "sources": {"seed", "progress"}, "objectives": {"encoder", "loss", "width"}, "losses": set(),
-    "encoders": {"image_size"}, "probes": {"feature_ND", "label_N", "test_MD", "plans", "num_classes", "seed", "device"},
+    "encoders": {"image_size"},
+    "probes": {"feature_ND", "label_N", "test_MD", "plans", "num_classes", "seed", "device"},
 }  # fmt: skip
 # Read by the stage itself, which hands on what it makes of it.
 STAGE_READS = {"objectives": {"loss"}}
@@ -94,8 +95,12 @@ def test_its_builder_takes_all_that_it_is_handed_and_needs_no_more(axis, row):
     parameters = parameters_of(row)
     options = (set(row.reads) - STAGE_READS.get(axis, set())) | set(row.fixed)
     assert options <= set(parameters), "the builder must take what the row reads and fixes"
-    needed = {name for name, parameter in parameters.items()
-              if parameter.default is parameter.empty and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)}  # fmt: skip
+    needed = {
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
     assert needed <= options | HANDED[axis]
     assert set(row.tiny) <= set(parameters)
 

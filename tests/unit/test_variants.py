@@ -109,7 +109,10 @@ class TestChooseRow:
         assert (row.name, options) == ("full", {"augment": "strong", "head": "slides"})
 
     def test_a_protocol_has_its_own_defaults(self):
-        assert row_of(FineTuneConfig, "protocol", run="r", protocol="frozen")[1] == {"augment": "none", "head": "linear"}
+        assert row_of(FineTuneConfig, "protocol", run="r", protocol="frozen")[1] == {
+            "augment": "none",
+            "head": "linear",
+        }
 
 
 class TestDefaultText:

@@ -32,7 +32,7 @@ class TestAtomicPath:
     @pytest.mark.parametrize("error", [ValueError("own"), KeyboardInterrupt(), SystemExit(3)])
     def test_a_crash_leaves_neither_a_file_nor_a_temporary(self, tmp_path, error):
         path = tmp_path / "file.bin"
-        with pytest.raises(type(error)), atomic_path(path) as temporary:
+        with pytest.raises(type(error)), atomic_path(path) as temporary:  # noqa: PT012
             temporary.write_bytes(b"half")
             raise error
         assert list(tmp_path.iterdir()) == []
@@ -40,7 +40,7 @@ class TestAtomicPath:
     def test_a_crash_leaves_the_file_that_was_there(self, tmp_path):
         path = tmp_path / "file.bin"
         path.write_bytes(b"old")
-        with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        with pytest.raises(RuntimeError), atomic_path(path) as temporary:  # noqa: PT012
             temporary.write_bytes(b"half")
             raise RuntimeError
         assert path.read_bytes() == b"old"
@@ -72,7 +72,7 @@ class TestAtomicPath:
 
     def test_a_full_disk_while_writing_is_one_sentence(self, tmp_path):
         path = tmp_path / "file.bin"
-        with pytest.raises(ArtifactError, match=r"file\.bin can't be written: No space left on device$"):
+        with pytest.raises(ArtifactError, match=r"file\.bin can't be written: No space left on device$"):  # noqa: PT012
             with atomic_path(path) as temporary:
                 temporary.write_bytes(b"half")
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -86,7 +86,7 @@ class TestAtomicPath:
 
     def test_a_folder_that_can_not_be_made_is_told(self, tmp_path):
         (tmp_path / "file").write_bytes(b"")
-        with pytest.raises(ArtifactError, match="file/below can't be written: (File exists|Not a directory)$"):
+        with pytest.raises(ArtifactError, match=r"file/below can't be written: (File exists|Not a directory)$"):
             write_bytes(tmp_path / "file" / "below", b"")
 
     @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="asks Linux for the name of an open file")

@@ -98,7 +98,7 @@ class TestBrokenFiles:
 
     @pytest.mark.parametrize("read", [read_header, read_tensors])
     def test_a_folder(self, tmp_path, read):
-        with pytest.raises(ArtifactError, match="does not exist|can't be read as safetensors"):
+        with pytest.raises(ArtifactError, match=r"does not exist|can't be read as safetensors"):
             read(tmp_path)
 
     @pytest.mark.parametrize("read", [read_header, read_tensors])
@@ -151,12 +151,14 @@ class TestCheckKeys:
         )
 
     def test_only_what_is_wrong_is_named(self, tmp_path):
-        with pytest.raises(ArtifactError, match="2 of 3 tensors match; missing: c$"):
+        with pytest.raises(ArtifactError, match=r"2 of 3 tensors match; missing: c$"):
             check_keys(tmp_path, self.EXPECTED, {name: self.EXPECTED[name] for name in "ab"})
-        with pytest.raises(ArtifactError, match="3 of 3 tensors match; unexpected: z$"):
+        with pytest.raises(ArtifactError, match=r"3 of 3 tensors match; unexpected: z$"):
             check_keys(tmp_path, self.EXPECTED, self.EXPECTED | {"z": torch.zeros(1)})
 
     def test_a_long_list_is_cut(self, tmp_path):
         expected = {f"layer{i}": torch.zeros(1) for i in range(9)}
-        with pytest.raises(ArtifactError, match="0 of 9 tensors match; missing: layer0, layer1, layer2, layer3, layer4$"):
+        with pytest.raises(
+            ArtifactError, match=r"0 of 9 tensors match; missing: layer0, layer1, layer2, layer3, layer4$"
+        ):
             check_keys(tmp_path, expected, {})

@@ -58,7 +58,9 @@ class TestRoundTrip:
 
     def test_other_float_types_become_float32(self, tmp_path):
         (split, ids, label_N, folds, feature_ND), *_ = make_chunks()
-        write_features(tmp_path / "x.parquet", {}, WIDTH, [(split, ids, label_N, folds, np.asfortranarray(feature_ND, np.float64))])
+        write_features(
+            tmp_path / "x.parquet", {}, WIDTH, [(split, ids, label_N, folds, np.asfortranarray(feature_ND, np.float64))]
+        )
         np.testing.assert_array_equal(read_split(tmp_path / "x.parquet", "train").feature_ND, feature_ND)
 
     def test_the_header(self, path):
@@ -130,7 +132,9 @@ class TestBrokenFiles:
 
     def test_another_programs_table(self, tmp_path):
         pq.write_table(pa.table({"x": [1], "y": [2]}), tmp_path / "x.parquet")
-        with pytest.raises(ArtifactError, match=r"x\.parquet is not a feature file of this toolkit: its columns are x, y"):
+        with pytest.raises(
+            ArtifactError, match=r"x\.parquet is not a feature file of this toolkit: its columns are x, y"
+        ):
             read_feature_header(tmp_path / "x.parquet")
 
     def test_the_right_columns_without_the_header(self, path, tmp_path):

@@ -5,10 +5,10 @@ import pytest
 from pretext.artifacts.layout import (
     DataLayout,
     RunLayout,
-    fine_tune_stem,
     find_data,
     find_run,
     find_runs,
+    fine_tune_stem,
     probe_stem,
     result_stems,
 )
@@ -59,21 +59,21 @@ class TestFindData:
     def test_one_of_several_must_be_named(self, tmp_path):
         make(tmp_path / "stl10")
         make(tmp_path / "shapes")
-        with pytest.raises(UsageError, match="holds 2 data sets: shapes, stl10$") as caught:
+        with pytest.raises(UsageError, match=r"holds 2 data sets: shapes, stl10$") as caught:
             find_data(tmp_path, None)
         assert caught.value.hint == "choose one, for example --data shapes"
         assert find_data(tmp_path, "stl10").folder == tmp_path / "stl10"
 
     def test_none_at_all(self, tmp_path):
-        with pytest.raises(ArtifactError, match="no prepared data set in .*nowhere") as caught:
+        with pytest.raises(ArtifactError, match=r"no prepared data set in .*nowhere") as caught:
             find_data(tmp_path / "nowhere", None)
         assert caught.value.hint == "pretext prepare-data shapes"
-        with pytest.raises(ArtifactError, match="no prepared data set 'cifar10' in .*; there is none"):
+        with pytest.raises(ArtifactError, match=r"no prepared data set 'cifar10' in .*; there is none"):
             find_data(tmp_path, "cifar10")
 
     def test_an_unknown_name_is_told_with_those_there_are(self, tmp_path):
         make(tmp_path / "shapes")
-        with pytest.raises(ArtifactError, match="no prepared data set 'shape' in .*; there are: shapes"):
+        with pytest.raises(ArtifactError, match=r"no prepared data set 'shape' in .*; there are: shapes"):
             find_data(tmp_path, "shape")
 
     def test_a_folder_elsewhere_may_be_named(self, tmp_path):
@@ -120,11 +120,13 @@ class TestFindRuns:
         make(tmp_path / "runs" / "empty", "note.txt")
         (tmp_path / "runs" / "note.txt").write_text("x")
         make(tmp_path / "solo")
-        found = find_runs((tmp_path / "runs" / "c", tmp_path / "runs", tmp_path / "solo", tmp_path / "runs" / ".." / "solo"))
+        found = find_runs(
+            (tmp_path / "runs" / "c", tmp_path / "runs", tmp_path / "solo", tmp_path / "runs" / ".." / "solo")
+        )
         assert [layout.folder.name for layout in found] == ["c", "a", "b", "pixels", "solo"]
 
     def test_a_missing_folder(self, tmp_path):
-        with pytest.raises(ArtifactError, match="no such folder: .*nope"):
+        with pytest.raises(ArtifactError, match=r"no such folder: .*nope"):
             find_runs((tmp_path / "nope",))
 
     def test_a_folder_without_runs(self, tmp_path):

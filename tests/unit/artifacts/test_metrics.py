@@ -25,7 +25,7 @@ def test_no_rows(tmp_path):
 
 
 def test_a_value_of_another_kind_is_refused_and_leaves_no_file(tmp_path):
-    with pytest.raises((TypeError, ValueError), match="half|int"):
+    with pytest.raises((TypeError, ValueError), match=r"half|int"):
         write_metrics(tmp_path / "m.parquet", [STEP | {"step": "half"}])
     assert list(tmp_path.iterdir()) == []
 

@@ -22,7 +22,7 @@ from pretext.artifacts.results import (
 from pretext.artifacts.shards import DataSet
 from pretext.errors import ArtifactError
 
-RESULT = {name: None for name in REQUIRED} | {"kind": "probe-linear", "mean": {"top1": 0.1 + 0.2}, "notes": []}
+RESULT = dict.fromkeys(REQUIRED) | {"kind": "probe-linear", "mean": {"top1": 0.1 + 0.2}, "notes": []}
 
 
 class TestResult:
@@ -113,7 +113,8 @@ class TestDescribeRun:
     }})  # fmt: skip
 
     def manifest(self, images_seen):
-        return {"config": {"encoder": {"name": "cnn", "width": 1.0}, "objective": {"name": "autoencode", "loss": "mse"}},
+        return {"config": {"encoder": {"name": "cnn", "width": 1.0},
+                           "objective": {"name": "autoencode", "loss": "mse"}},
                 "seed": 3, "summary": {"data": {"name": "noise", "fingerprint": "sha256:f"}, "split": "unlabeled",
                                        "num_images": 8, "images_seen": images_seen,
                                        "parameters": {"encoder": 100, "decoder": 200}}}  # fmt: skip

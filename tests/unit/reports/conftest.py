@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pretext.artifacts import manifest
 from pretext.artifacts.atomic import file_sha256, read_json, write_json
 from pretext.artifacts.layout import MANIFEST, RunLayout, find_runs
 from pretext.reports.compare import Study, compare
@@ -19,7 +21,8 @@ from pretext.reports.gather import Run, gather
 
 def _load() -> ModuleType:
     spec = importlib.util.spec_from_file_location("fabricate", Path(__file__).with_name("fabricate.py"))
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -32,10 +35,11 @@ def fab() -> ModuleType:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_fsync() -> Any:
-    """Made-up files need not survive a power cut, and there are hundreds of them."""
+def _quick_writing() -> Any:
+    """Hundreds of made-up files need not survive a power cut, nor ask for the same library versions each."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
+        patch.setattr(manifest, "versions", functools.cache(manifest.versions))
         yield
 
 
@@ -100,8 +104,8 @@ def change_result() -> Any:
         content = read_json(path)
         alter(content)
         write_json(path, content)
-        manifest = read_json(record)
-        manifest["outputs"][path.name] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
-        write_json(record, manifest)
+        recorded = read_json(record)
+        recorded["outputs"][path.name] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+        write_json(record, recorded)
 
     return change

@@ -42,7 +42,7 @@ def test_one_seed_significant_on_images(workshop):
     found = answer(workshop.compare())
     assert found.headline == ("Among the pretrained encoders cnn-l1 scores best; its lead over the runner-up is not "
                               "established.")  # fmt: skip
-    (label, sentences), *_ = found.parts
+    (_, sentences), *_ = found.parts
     entry = workshop.compare().evaluations[0].entries[0]
     low, high = map(percent, entry.image_interval)
     score = f"{percent(entry.top1)} % top-1, one seed (95 % {low} to {high} over test images)"
@@ -79,14 +79,21 @@ def test_seeds_decide_whether_a_lead_is_established(workshop):
     assert is_established(evaluation, *evaluation.entries[:2])
 
 
-@pytest.mark.parametrize("knn, headline", [
+@pytest.mark.parametrize(("knn", "headline"), [
     ((5.0, 0.3), "cnn-mse scores best in all 2 evaluations; its lead is established in none of them."),
-    ((0.3, 5.0), "best in 1 of 2 evaluations, another one in the rest; the lead is established in none of them."),
+    ((0.3, 5.0), "best in 1 of 2 evaluations, another one in 1; the lead is established in none of them."),
+    ((99.0, 99.0), "cnn-mse scores best in 1 of 2 evaluations, a tie in 1; the lead is established in none of them."),
 ])  # fmt: skip
 def test_several_evaluations(workshop, knn, headline):
     workshop.add("a", ("probe-linear", 5.0), ("probe-knn", knn[0]))
     workshop.add("b", ("probe-linear", 0.3), ("probe-knn", knn[1]), loss="l1")
     assert answer(workshop.compare()).headline.endswith(headline)
+
+
+def test_tie_has_no_winner(workshop):
+    workshop.add("a", ("probe-linear", 99.0))
+    workshop.add("b", ("probe-linear", 99.0), loss="l1")
+    assert answer(workshop.compare()).headline == "Among the pretrained encoders no single one scores best."
 
 
 def test_control_that_wins_is_said_so(workshop):

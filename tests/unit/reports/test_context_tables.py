@@ -23,11 +23,13 @@ def test_methods_say_what_differs_and_once_what_does_not(study):
     rows = {row["method"]: row for row in _records(table)}
     assert rows["cnn-pse4"]["what"] == "cnn; autoencode, loss pse"
     assert rows["cnn-pse4"]["training"] == "sigma 4, truncate 4, padding symmetric, residual abs"
-    assert rows["cnn-mse"]["training"] == "" and rows["cnn-mse"]["seeds"] == "0, 1"
+    assert rows["cnn-mse"]["training"] == ""
+    assert rows["cnn-mse"]["seeds"] == "0, 1"
     assert rows["cnn-mse"]["pretrained_on"] == "shapes unlabeled, 6,800 images"
     assert rows["pixels"]["what"] == "control: no encoder, the pixels themselves, 32 px"
     assert rows["cnn-random"]["what"] == "control: weights as initialised (cnn)"
-    assert rows["cnn-random"]["parameters"] == 103_000 and rows["pixels"]["parameters"] is None
+    assert rows["cnn-random"]["parameters"] == 103_000
+    assert rows["pixels"]["parameters"] is None
     assert table.note == ("Of all pretrained ones: width 0.25, 64 features, 32 px, 20 epochs, batch 128, adam, "
                           "lr 0.001, cosine schedule, augmentation small, fp32, best weights kept.")  # fmt: skip
 
@@ -35,7 +37,8 @@ def test_methods_say_what_differs_and_once_what_does_not(study):
 def test_one_method_keeps_its_settings(workshop):
     workshop.add("a")
     table = methods_table(workshop.compare())
-    assert "20 epochs" in _records(table)[0]["training"] and table.note == ""
+    assert "20 epochs" in _records(table)[0]["training"]
+    assert table.note == ""
 
 
 def test_evaluations_say_folds_settings_and_notes(study):
@@ -48,7 +51,7 @@ def test_evaluations_say_folds_settings_and_notes(study):
     assert slides["chosen_on"] == "inner folds of each training set"
 
 
-@pytest.mark.parametrize("protocol, words", [
+@pytest.mark.parametrize(("protocol", "words"), [
     ({"name": "official", "k": None}, "the data set's official folds; tested on the test split"),
     ({"name": "other"}, "other; tested on the test split"),
 ])  # fmt: skip
@@ -64,7 +67,8 @@ def test_cost_is_what_the_manifests_say(study):
         "run": "shapes-cnn-pse4-s1", "pretraining_seconds": 1235.5, "images_seen": 136_000, "images_per_second": 901.0,
         "evaluation_seconds": 21.0 + 5 * 65.0, "parameters": 355_000, "device": rows["shapes-pixels"]["device"],
     }  # fmt: skip
-    assert rows["shapes-pixels"]["pretraining_seconds"] is None and rows["shapes-pixels"]["evaluation_seconds"] == 151.0
+    assert rows["shapes-pixels"]["pretraining_seconds"] is None
+    assert rows["shapes-pixels"]["evaluation_seconds"] == 151.0
     assert "shapes-cnn-pse8-s0" not in rows
     assert table.note.endswith("Energy was not measured.")
 
@@ -94,7 +98,8 @@ def test_published_figures_stand_above_ours(study):
     evaluation = next(found for found in study.evaluations if found.label == ours[0]["measured"])
     entry = next(entry for entry in evaluation.entries if entry.method.label == "cnn-pse4")
     assert ours[0]["ensemble_top1"].mean == pytest.approx(entry.top1, abs=1e-9)
-    assert any("never moves the encoder" in note for note in notes) and len(notes) == len(set(notes))
+    assert any("never moves the encoder" in note for note in notes)
+    assert len(notes) == len(set(notes))
 
 
 def test_each_evaluation_gives_one_of_ours_to_a_published_row(study):
@@ -111,13 +116,16 @@ def test_each_evaluation_gives_one_of_ours_to_a_published_row(study):
 def test_runs_table_shows_what_is_wrong(study):
     rows = {row["run"]: row for row in _records(runs_table(study))}
     assert len(rows) == len(study.runs) == 10
-    assert rows["shapes-cnn-bce-s0"]["state"] == "broken" and "not valid JSON" in rows["shapes-cnn-bce-s0"]["problems"]
+    assert rows["shapes-cnn-bce-s0"]["state"] == "broken"
+    assert "not valid JSON" in rows["shapes-cnn-bce-s0"]["problems"]
     assert rows["shapes-cnn-pse8-s0"]["state"] == "unfinished"
     assert rows["shapes-cnn-pse8-s0"]["problems"] == "pretrain: begun and not finished (epoch 7, of 20)"
     hostile = next(row for name, row in rows.items() if name.startswith("<script>"))
     assert (hostile["state"], hostile["results"]) == ("partly unfinished", "probe-linear")
-    assert rows["shapes-cnn-mse-s1"]["state"] == "done" and rows["shapes-cnn-mse-s1"]["seed"] == 1
-    assert rows["shapes-cnn-mse-s1"]["method"] == "cnn-mse" and rows["shapes-cnn-mse-s1"]["problems"] == ""
+    assert rows["shapes-cnn-mse-s1"]["state"] == "done"
+    assert rows["shapes-cnn-mse-s1"]["seed"] == 1
+    assert rows["shapes-cnn-mse-s1"]["method"] == "cnn-mse"
+    assert rows["shapes-cnn-mse-s1"]["problems"] == ""
 
 
 def test_result_that_is_not_used_is_not_listed_as_used(workshop):

@@ -17,8 +17,11 @@ from pretext.reports.style import Picture
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
     """What figures look like is tested elsewhere; here only whether there is one."""
-    for module in (figures, loss_curves):
-        monkeypatch.setattr(module, "finish", lambda figure, name, caption, alt, **more: Picture(name, caption, alt, b"", b""))
+    def finish(figure, name, caption, alt, **more):
+        return Picture(name, caption, alt, b"", b"")
+
+    monkeypatch.setattr(figures, "finish", finish)
+    monkeypatch.setattr(loss_curves, "finish", finish)
 
 
 def _section(document, anchor):
@@ -39,8 +42,10 @@ def test_empty_study_is_a_report_of_its_emptiness():
     assert _texts(document, "reconstructions") == ["No run has a picture of its reconstructions."]
     assert _texts(document, "mistakes") == ["No pretrained encoder has been scored."]
     assert _texts(document, "published")[0].startswith("No published figure")
-    assert document.pictures == [] and document.finished == ""
-    assert "There is no finished result yet." in to_html(document) and "## Results" in to_markdown_report(document)
+    assert document.pictures == []
+    assert document.finished == ""
+    assert "There is no finished result yet." in to_html(document)
+    assert "## Results" in to_markdown_report(document)
 
 
 def test_one_method_has_nothing_to_compare_with(workshop):
@@ -77,10 +82,11 @@ def test_first_seed_is_shown(workshop):
     assert [picture.caption for picture in gallery.pictures] == ["cnn-mse (run b)"]
 
 
-@pytest.mark.parametrize("quality, gone, text", [(99.0, False, "no mistakes."), (1.0, True, "can't be shown")])
+@pytest.mark.parametrize(("quality", "gone", "text"), [(99.0, False, "no mistakes."), (1.0, True, "can't be shown")])
 def test_mistakes_that_can_not_be_shown(workshop, quality, gone, text):
     workshop.add("a", ("probe-linear", quality))
     if gone:
         shutil.rmtree(workshop.root / "data")
     (found,) = _texts(build_document(workshop.compare(), title="T"), "mistakes")
-    assert found.startswith("Linear probe, cnn-mse (run a): ") and text in found
+    assert found.startswith("Linear probe, cnn-mse (run a): ")
+    assert text in found

@@ -64,7 +64,8 @@ def test_sigma_curve_needs_all_else_equal(workshop):
 def test_no_sigma_no_figure(workshop):
     workshop.add("a", ("probe-linear", 1.0))
     study = workshop.compare()
-    assert sigma_figure(study) is None and few_labels_figure(study, looks(study.methods)) is None
+    assert sigma_figure(study) is None
+    assert few_labels_figure(study, looks(study.methods)) is None
 
 
 def test_sigma_figure_has_units_and_intervals(study, drawn):
@@ -72,13 +73,15 @@ def test_sigma_figure_has_units_and_intervals(study, drawn):
     axis = drawn[0].axes[0]
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("sigma, px", "top-1, %")
     assert [label.get_text() for label in axis.get_xticklabels()] == ["0\n(mse)", "4"]
-    assert len(axis.containers) == 1 and axis.containers[0].has_yerr
+    assert len(axis.containers) == 1
+    assert axis.containers[0].has_yerr
 
 
 def test_few_labels_are_on_a_logarithmic_axis(study, drawn):
     few_labels_figure(study, looks(study.methods))
     (axis,) = drawn[0].axes
-    assert axis.get_xscale() == "log" and axis.get_xlabel() == "labels per class"
+    assert axis.get_xscale() == "log"
+    assert axis.get_xlabel() == "labels per class"
     assert sorted(axis.get_xticks()) == [1, 2, 4, 8, 16, 32, 64]
     assert len(axis.containers) == 4
 
@@ -106,7 +109,8 @@ def test_confusion_counts_shares_of_true_classes(study):
 
 def test_confusion_figure_names_the_worst(study):
     picture = confusion_figure(study.evaluations[0], 1)
-    assert picture.name == "confusion-1" and "Most often confused: " in picture.caption
+    assert picture.name == "confusion-1"
+    assert "Most often confused: " in picture.caption
     ET.fromstring(picture.svg)
 
 

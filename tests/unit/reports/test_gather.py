@@ -16,13 +16,15 @@ def test_whole_run_is_read(workshop):
     (run,) = workshop.gather()
     assert (run.name, run.state, run.issues) == ("a", DONE, [])
     assert [result.stem for result in run.results] == ["fine-tune-full", "probe-linear"]
-    assert len(run.curve) == 20 and run.finished == "2026-01-02T03:04:05+00:00"
+    assert len(run.curve) == 20
+    assert run.finished == "2026-01-02T03:04:05+00:00"
     assert run.stage_seconds == {"pretrain": 1234.5, "features": 21.0, "fine-tune-full": 65.0, "probe-linear": 65.0}
     predictions = read_predictions(layout.predictions("probe-linear"))
     result = run.results[1]
     for n, (prob_K, label) in enumerate(zip(predictions.prob_NK, predictions.label_N, strict=True)):
         assert result.rank_N[n] == sum(p >= prob_K[label] for p in prob_K) - 1
-        assert result.predicted_N[n] == np.argmax(prob_K) and result.confidence_N[n] == prob_K.max()
+        assert result.predicted_N[n] == np.argmax(prob_K)
+        assert result.confidence_N[n] == prob_K.max()
     assert result.top(1) == pytest.approx(result.content["ensemble"]["top1"], abs=1e-9)
 
 
@@ -30,13 +32,16 @@ def test_pixels_are_a_run_without_pretraining(workshop):
     layout = workshop.fab.make_pixels(workshop.runs / "pixels", workshop.data)
     workshop.fab.make_result(layout, "probe-linear", workshop.data, quality=0.3, seed=None)
     (run,) = workshop.gather()
-    assert run.manifest is None and run.state == DONE and run.results[0].seed is None
+    assert run.manifest is None
+    assert run.state == DONE
+    assert run.results[0].seed is None
 
 
 def test_unfinished_run_says_how_far_it_is(workshop):
     workshop.fab.make_run(workshop.runs / "a", workshop.data, status="running")
     (run,) = workshop.gather()
-    assert run.state == UNFINISHED and run.issues[0].reason == "begun and not finished (epoch 7, of 20)"
+    assert run.state == UNFINISHED
+    assert run.issues[0].reason == "begun and not finished (epoch 7, of 20)"
 
 
 def test_results_of_an_unfinished_run_are_not_used(workshop):
@@ -54,7 +59,8 @@ def test_unfinished_probe_leaves_the_rest(workshop):
     layout = workshop.add("a", ("probe-linear", 1.0))
     workshop.fab.make_result(layout, "probe-knn", workshop.data, quality=1, seed=0, status="running")
     (run,) = workshop.gather()
-    assert run.state == DONE and [result.stem for result in run.results] == ["probe-linear"]
+    assert run.state == DONE
+    assert [result.stem for result in run.results] == ["probe-linear"]
     assert [(issue.part, issue.state) for issue in run.issues] == [("probe-knn", UNFINISHED)]
 
 
@@ -62,26 +68,30 @@ def test_truncated_manifest_is_broken(workshop):
     layout = workshop.add("a")
     layout.manifest.write_bytes(layout.manifest.read_bytes()[:100])
     (run,) = workshop.gather()
-    assert run.state == BROKEN and "is not valid JSON" in run.issues[0].reason
+    assert run.state == BROKEN
+    assert "is not valid JSON" in run.issues[0].reason
 
 
 def test_missing_output_is_broken(workshop):
     layout = workshop.add("a")
     layout.checkpoint.unlink()
     (run,) = workshop.gather()
-    assert run.state == BROKEN and run.issues[0].reason.startswith("checkpoint.safetensors is missing")
+    assert run.state == BROKEN
+    assert run.issues[0].reason.startswith("checkpoint.safetensors is missing")
 
 
 def test_folder_of_another_stage_is_no_run(workshop):
     (run,) = gather(find_runs((workshop.root / "data" / "shapes",)))
-    assert run.state == BROKEN and run.issues[0].reason.endswith("is the output of prepare-data, not a run")
+    assert run.state == BROKEN
+    assert run.issues[0].reason.endswith("is the output of prepare-data, not a run")
 
 
 def test_score_that_the_predictions_do_not_give_is_a_mismatch(workshop, change_result):
     layout = workshop.add("a", ("probe-linear", 1.0))
     change_result(layout, "probe-linear", lambda content: content["ensemble"].update(top1=0.99))
     (run,) = workshop.gather()
-    assert run.results == [] and run.issues[0].state == MISMATCHED
+    assert run.results == []
+    assert run.issues[0].state == MISMATCHED
     assert run.issues[0].reason.startswith("it states 99.00% top-1, but its predictions give ")
 
 
@@ -91,7 +101,8 @@ def test_result_of_an_earlier_checkpoint_is_a_mismatch(workshop):
     manifest["outputs"]["checkpoint.safetensors"]["sha256"] = "sha256:other"
     write_json(layout.manifest, manifest)
     (run,) = workshop.gather()
-    assert run.results == [] and [issue.state for issue in run.issues] == [MISMATCHED] * 2
+    assert run.results == []
+    assert [issue.state for issue in run.issues] == [MISMATCHED] * 2
     assert {issue.reason for issue in run.issues} == {
         "it was made from another checkpoint.safetensors than the one that is here"}  # fmt: skip
 
@@ -111,10 +122,12 @@ def test_broken_curve_does_not_cost_the_results(workshop):
     layout = workshop.add("a", ("probe-linear", 1.0))
     layout.metrics.write_bytes(b"x" * layout.metrics.stat().st_size)
     (run,) = workshop.gather()
-    assert len(run.results) == 1 and run.curve == [] and run.issues[0].part == "metrics"
+    assert len(run.results) == 1
+    assert run.curve == []
+    assert run.issues[0].part == "metrics"
 
 
-@pytest.mark.parametrize("part, value", [
+@pytest.mark.parametrize(("part", "value"), [
     ("protocol", []), ("data", {"name": "x"}), ("encoder", {}), ("objective", {"name": 3}), ("mean", {"top1": 0.5}),
     ("ensemble", {"top1": 1.5, "top2": 1, "top4": 1, "top5": 1}), ("sd", 3), ("kind", 3), ("seed", "zero"),
     ("folds", [{"top1": "much"}]), ("parents", {}), ("labels_per_class", [{"top1": 0.5, "labels_per_class": 0}]),

@@ -61,7 +61,7 @@ def test_curve_of_a_single_epoch_takes_the_steps():
     assert curve_of(_run(rows[1:]), "train/loss") == [(1.0, 1.0)]
 
 
-@pytest.mark.parametrize("ratio, scale", [(5, "linear"), (50, "log")])
+@pytest.mark.parametrize(("ratio", "scale"), [(5, "linear"), (50, "log")])
 def test_steep_curves_are_logarithmic(workshop, monkeypatch, ratio, scale):
     workshop.add("a")
     runs = workshop.gather()
@@ -73,7 +73,8 @@ def test_steep_curves_are_logarithmic(workshop, monkeypatch, ratio, scale):
 
     study = compare(runs)
     loss_figure(study, looks(study.methods))
-    assert drawn[0].axes[0].get_yscale() == scale and drawn[0].axes[0].get_xlabel() == "epochs"
+    assert drawn[0].axes[0].get_yscale() == scale
+    assert drawn[0].axes[0].get_xlabel() == "epochs"
 
 
 def test_nothing_trained_no_figure(workshop):

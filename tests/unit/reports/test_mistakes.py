@@ -24,7 +24,8 @@ def test_most_and_least_confident_mistakes(measured):
     most_M, least_M = pick_mistakes(result, 5)
     wrong = sorted((n for n in range(60) if not result.correct_N[n]), key=lambda n: -result.confidence_N[n])
     assert len(wrong) > 10
-    assert most_M.tolist() == wrong[:5] and least_M.tolist() == wrong[::-1][:5]
+    assert most_M.tolist() == wrong[:5]
+    assert least_M.tolist() == wrong[::-1][:5]
 
 
 def test_few_mistakes_are_not_shown_twice(measured):
@@ -60,7 +61,8 @@ def test_data_that_are_gone_are_a_sentence(measured):
     workshop, run, result = measured
     shutil.rmtree(workshop.root / "data")
     text = ImageFinder().find(run, result, [0])
-    assert text.startswith("The pictures can't be shown: ") and "has no manifest.json" in text
+    assert text.startswith("The pictures can't be shown: ")
+    assert "has no manifest.json" in text
 
 
 def test_data_that_have_changed_are_a_sentence(measured):

@@ -7,7 +7,7 @@ import pytest
 from pretext.reports.naming import evaluation_base, flatten, images_key, label_all, run_identity, without
 
 
-@pytest.mark.parametrize("bases, options, labels", [
+@pytest.mark.parametrize(("bases", "options", "labels"), [
     (["a", "b"], [{"lr": 1}, {"lr": 2}], ["a", "b"]),
     (["a", "a"], [{"lr": 0.1, "epochs": 3}, {"lr": 0.01, "epochs": 3}], ["a, lr 0.1", "a, lr 0.01"]),
     (["a", "a"], [{"encoder.latent_dim": 8}, {"encoder.latent_dim": 16}], ["a, latent dim 8", "a, latent dim 16"]),
@@ -25,7 +25,7 @@ def test_flatten_and_without():
     assert without({"a": 1, "b": 2}, ["a"]) == {"b": 2}
 
 
-@pytest.mark.parametrize("settings, base", [
+@pytest.mark.parametrize(("settings", "base"), [
     ({"loss": "pse", "sigma": 4.0}, "cnn-pse4"), ({"loss": "pse", "sigma": 2.5}, "cnn-pse2.5"),
     ({"loss": "mse"}, "cnn-mse"), ({"loss": None}, "cnn-random"),
     ({"loss": "mse", "encoder": "resnet18"}, "resnet18-mse"),

@@ -65,7 +65,8 @@ def test_per_run_rows_equal_what_their_predictions_give(study):
         stem = "fine-tune-scratch" if row["method"] == "cnn-scratch" else STEMS[row["evaluation"]]
         found, rank_NF = _recomputed(layout, stem)
         assert row["ensemble_top1"].value == pytest.approx(found["top1"], abs=1e-9)
-        assert (row["folds"], row["test_images"]) == (5, 400) and rank_NF.shape == (400, 5)
+        assert (row["folds"], row["test_images"]) == (5, 400)
+        assert rank_NF.shape == (400, 5)
         assert row["chosen"] == "C 0.01, 0.01, 0.01, 0.01, 0.01"
         assert row["chosen_on"] == "inner folds of each training set"
 
@@ -73,7 +74,8 @@ def test_per_run_rows_equal_what_their_predictions_give(study):
 def test_evaluation_column_can_be_left_out(study):
     evaluation = study.evaluations[0]
     named, bare = results_table([evaluation]), results_table([evaluation], name_evaluation=False)
-    assert [row[1:] for row in named.rows] == bare.rows and list(named.columns[1:]) == list(bare.columns)
+    assert [row[1:] for row in named.rows] == bare.rows
+    assert list(named.columns[1:]) == list(bare.columns)
 
 
 def test_pairs_and_seeds_tables_list_all_of_them(study):
@@ -92,8 +94,11 @@ def test_best_against_the_others(study):
     assert [row[0] for row in table.rows] == [entry.method.label for entry in evaluation.entries[1:]]
     by_other = {row[0]: row for row in table.rows}
     single = by_other["cnn-l1"]
-    assert single[3] == 1 and single[4] is None and "," not in single[1]
-    assert by_other["pixels"][3] == 2 and by_other["pixels"][4].interval is not None
+    assert single[3] == 1
+    assert single[4] is None
+    assert "," not in single[1]
+    assert by_other["pixels"][3] == 2
+    assert by_other["pixels"][4].interval is not None
 
 
 def test_matrix_has_a_dot_for_each_seed(study):
@@ -113,7 +118,8 @@ def test_matrix_has_a_dot_for_each_seed(study):
             assert dots == "".join(FILLED if is_significant(test) else HOLLOW for test in tests)
             mean = np.mean([test.difference for test in tests])
             assert float(text.replace("\N{MINUS SIGN}", "-")) == pytest.approx(100 * mean, abs=0.051)
-            assert (sort == "open") == (HOLLOW in dots) and (sort == "ahead") <= (mean > 0)
+            assert (sort == "open") == (HOLLOW in dots)
+            assert (sort == "ahead") <= (mean > 0)
     assert sorts == {"self", "open", "ahead", "behind"}
 
 
@@ -131,10 +137,12 @@ def test_few_labels_pool_draws_and_seeds(study):
     rows = [row["top1"] for result in entry.results.values() for row in result.content["labels_per_class"]
             if row["labels_per_class"] == 8]  # fmt: skip
     point = points[3]
-    assert len(point.scores) == 6 and point.mean == pytest.approx(np.mean(rows), abs=1e-9)
+    assert len(point.scores) == 6
+    assert point.mean == pytest.approx(np.mean(rows), abs=1e-9)
     assert point.sd == pytest.approx(np.std(rows, ddof=1), abs=1e-9)
     table = few_labels_table(study.evaluations)
-    assert len(table.rows) == 7 * 4 and table.rows[0][:4] == (evaluation.label, entry.method.label, 1, 6)
+    assert len(table.rows) == 7 * 4
+    assert table.rows[0][:4] == (evaluation.label, entry.method.label, 1, 6)
 
 
 def test_one_few_label_draw_has_no_spread():

@@ -45,7 +45,8 @@ def test_colours_stay_apart_without_red_or_green():
 
 def test_names_are_made_safe_to_draw():
     assert drawable("a\x01b\nc") == "a?b?c"
-    assert wrap("word " * 10).count("\n") == 1 and wrap("") == ""
+    assert wrap("word " * 10).count("\n") == 1
+    assert wrap("") == ""
 
 
 def _draw(name):
@@ -58,9 +59,12 @@ def _draw(name):
 
 def test_same_figure_same_bytes():
     a, b = _draw("x"), _draw("x")
-    assert (a.png, a.svg) == (b.png, b.svg) and a.png.startswith(b"\x89PNG")
-    assert not a.is_raster and a.share == 1.0
-    assert b"<dc:date>" not in a.svg and b"Software" not in a.png
+    assert (a.png, a.svg) == (b.png, b.svg)
+    assert a.png.startswith(b"\x89PNG")
+    assert not a.is_raster
+    assert a.share == 1.0
+    assert b"<dc:date>" not in a.svg
+    assert b"Software" not in a.png
 
 
 def test_no_name_is_a_formula_or_breaks_the_drawing():
@@ -70,4 +74,5 @@ def test_no_name_is_a_formula_or_breaks_the_drawing():
 def test_one_panel_is_narrower_than_the_page():
     with style():
         figure, axes = panels(1, height=2)
-        assert len(axes) == 1 and finish(figure, "f", "", "", is_raster=True).share < 0.7
+        assert len(axes) == 1
+        assert finish(figure, "f", "", "", is_raster=True).share < 0.7

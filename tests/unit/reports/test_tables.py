@@ -6,7 +6,6 @@ import csv
 import io
 
 import pytest
-from rich.console import Console
 
 from pretext.reports.tables import (
     Column,
@@ -23,7 +22,7 @@ from pretext.reports.tables import (
     to_csv,
     to_latex,
     to_markdown,
-    to_rich,
+    to_terminal,
 )
 
 COLUMNS = [Column("method", "Method"), Column("top1", "Top-1, %", "estimate"), Column("fold", "One fold, %", "spread"),
@@ -34,7 +33,7 @@ TABLE = Table("t", "A title", COLUMNS, [
 ], "A note.")  # fmt: skip
 
 
-@pytest.mark.parametrize("function, value, text", [
+@pytest.mark.parametrize(("function", "value", "text"), [
     (percent, 0.53149, "53.1"), (percent, 1.0, "100.0"), (points, 0.0231, "+2.3"),
     (points, -0.0231, "\N{MINUS SIGN}2.3"), (points, -0.0001, "0.0"), (points, 0.0, "0.0"),
     (p_value, 0.0004, "<0.001"), (p_value, 0.0213, "0.021"),
@@ -46,7 +45,7 @@ def test_numbers_as_people_see_them(function, value, text):
     assert function(value) == text
 
 
-@pytest.mark.parametrize("cell, kind, text", [
+@pytest.mark.parametrize(("cell", "kind", "text"), [
     (None, "percent", ""), (None, "text", ""), (Estimate(0.5, (0.4, 0.6)), "estimate", "50.0 (40.0 to 60.0)"),
     (Estimate(-0.05, (-0.1, 0.0)), "points-estimate", "\N{MINUS SIGN}5.0 (\N{MINUS SIGN}10.0 to 0.0)"),
     (Spread(0.5, 0.012), "spread", "50.0 \N{PLUS-MINUS SIGN} 1.2"), (12345, "count", "12,345"),
@@ -77,7 +76,8 @@ def test_csv_survives_commas_quotes_and_newlines():
 
 def test_markdown_table():
     lines = to_markdown(TABLE).splitlines()
-    assert lines[0] == "**A title**" and lines[-1] == "A note."
+    assert lines[0] == "**A title**"
+    assert lines[-1] == "A note."
     assert lines[3] == "| --- | ---: | ---: | ---: | --- |"
     assert lines[4] == "| cnn\\_a\\|b | 53.1 (52.0 to 54.3) | 48.8 \N{PLUS-MINUS SIGN} 0.7 | 8,000 | yes |"
 
@@ -88,11 +88,14 @@ def test_markdown_takes_names_literally():
 
 def test_latex_table_is_balanced_and_escaped():
     text = to_latex(TABLE)
-    assert "\\begin{tabular}{lrrrl}" in text and text.rstrip().endswith("\\end{tabular}")
+    assert "\\begin{tabular}{lrrrl}" in text
+    assert text.rstrip().endswith("\\end{tabular}")
     assert [text.count(rule) for rule in ("\\toprule", "\\midrule", "\\bottomrule")] == [1, 1, 1]
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert all(line.replace(r"\&", "").count("&") == len(COLUMNS) - 1 for line in rows) and len(rows) == 3
-    assert r"48.8 $\pm$ 0.7" in text and r"cnn\_a\textbar{}b" in text
+    assert all(line.replace(r"\&", "").count("&") == len(COLUMNS) - 1 for line in rows)
+    assert len(rows) == 3
+    assert r"48.8 $\pm$ 0.7" in text
+    assert r"cnn\_a\textbar{}b" in text
 
 
 def test_latex_takes_every_special_character_literally():
@@ -101,14 +104,24 @@ def test_latex_takes_every_special_character_literally():
 
 
 def _drawn(table):
-    console = Console(width=200, file=io.StringIO())
-    console.print(to_rich(table))
-    return console.file.getvalue()
+    return to_terminal(table, width=200)
 
 
 def test_terminal_reads_no_name_as_markup():
     table = Table("t", "[bold]T", [Column("a", "[red]A")], [("[link=x]y[/link]",)], "[i]n")
     assert all(text in _drawn(table) for text in ("[bold]T", "[red]A", "[link=x]y[/link]", "[i]n"))
+
+
+def test_terminal_keeps_to_its_width(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = to_terminal(TABLE).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert "A title" in lines[0]
+    assert "A note." in lines[-1]
+
+
+def test_terminal_is_not_steered_by_a_name():
+    assert "a?[31mb?c" in _drawn(Table("t", "T", [Column("a", "A")], [("a\x1b[31mb\nc",)]))
 
 
 def test_terminal_says_a_group_once():

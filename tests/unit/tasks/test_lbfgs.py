@@ -31,7 +31,9 @@ def random_quadratics(num: int, size: int, *, condition: float) -> tuple[Tensor,
 
 def test_finds_the_minima_of_quadratics() -> None:
     hessian, minimum = random_quadratics(7, 12, condition=1e4)
-    end = minimize_together(quadratics(hessian, minimum), torch.zeros_like(minimum), max_iter=500, tolerance=1e-14, noise=1e-15)
+    end = minimize_together(
+        quadratics(hessian, minimum), torch.zeros_like(minimum), max_iter=500, tolerance=1e-14, noise=1e-15
+    )
     assert end.converged_P.all()
     torch.testing.assert_close(end.value_P, torch.ones(7, dtype=torch.float64), rtol=0, atol=1e-10)
     torch.testing.assert_close(end.point_PV, minimum, rtol=0, atol=1e-5)
@@ -41,7 +43,9 @@ def test_finds_the_minima_of_quadratics() -> None:
 def test_a_true_diagonal_takes_one_newton_step() -> None:
     hessian = torch.diag(torch.tensor([1e-6, 1.0, 1e6], dtype=torch.float64))[None]
     minimum = torch.tensor([[3.0, -2.0, 1.0]], dtype=torch.float64)
-    end = minimize_together(quadratics(hessian, minimum), torch.zeros_like(minimum), max_iter=50, tolerance=1e-12, noise=1e-15)
+    end = minimize_together(
+        quadratics(hessian, minimum), torch.zeros_like(minimum), max_iter=50, tolerance=1e-12, noise=1e-15
+    )
     torch.testing.assert_close(end.point_PV, minimum)
     assert end.iterations == 2
 
@@ -49,7 +53,9 @@ def test_a_true_diagonal_takes_one_newton_step() -> None:
 def test_each_problem_ends_as_if_alone() -> None:
     hessian, minimum = random_quadratics(5, 6, condition=1e3)
     hessian[0] *= 1e-3
-    together = minimize_together(quadratics(hessian, minimum), torch.zeros_like(minimum), max_iter=200, tolerance=1e-8, noise=1e-15)
+    together = minimize_together(
+        quadratics(hessian, minimum), torch.zeros_like(minimum), max_iter=200, tolerance=1e-8, noise=1e-15
+    )
     passes = []
     for p in range(5):
         alone = minimize_together(
@@ -92,21 +98,22 @@ def test_backtracks_from_steps_that_overshoot_or_leave_the_domain() -> None:
 
 def test_running_out_of_passes_is_not_convergence() -> None:
     hessian, minimum = random_quadratics(3, 12, condition=1e6)
-    end = minimize_together(quadratics(hessian, minimum), torch.zeros_like(minimum), max_iter=4, tolerance=1e-14, noise=1e-15)
+    end = minimize_together(
+        quadratics(hessian, minimum), torch.zeros_like(minimum), max_iter=4, tolerance=1e-14, noise=1e-15
+    )
     assert end.iterations == 4
     assert not end.converged_P.any()
     assert (end.value_P < quadratics(hessian, minimum)(torch.zeros_like(minimum), torch.arange(3))[0]).all()
 
 
 def test_a_gradient_that_lies_is_given_up_without_convergence() -> None:
-    def uphill(point_AV: Tensor, problem_A: Tensor):
-        value_A = 1 + point_AV.square().sum(dim=1) * torch.where(problem_A == 0, -1.0, 1.0) * -1
-        return value_A, torch.where(problem_A == 0, 1.0, -1.0)[:, None] * -2 * point_AV, torch.ones_like(point_AV)
+    def lying(point_AV: Tensor, problem_A: Tensor):
+        return 1 + point_AV.square().sum(dim=1), -2 * point_AV, torch.ones_like(point_AV)
 
-    end = minimize_together(uphill, torch.ones(2, 3, dtype=torch.float64), max_iter=500, tolerance=1e-12, noise=0.0)
-    assert end.iterations < 500
-    assert not end.converged_P[0]
-    assert end.value_P[0] == pytest.approx(4.0)
+    end = minimize_together(lying, torch.ones(1, 3, dtype=torch.float64), max_iter=500, tolerance=1e-12, noise=0.0)
+    assert end.iterations < 100
+    assert not end.converged_P.any()
+    assert end.value_P.item() == pytest.approx(4.0)
 
 
 def test_a_history_in_float32_still_converges_in_float64() -> None:

@@ -38,7 +38,9 @@ def test_topk_agrees_with_torchmetrics(logits) -> None:
 
 def test_rank_agrees_with_sorting(logits) -> None:
     logit_NK, label_N = logits
-    expected = [sorted(range(10), key=lambda c: -row[c]).index(label) for row, label in zip(logit_NK, label_N, strict=True)]
+    expected = [
+        sorted(range(10), key=lambda c: -row[c]).index(label) for row, label in zip(logit_NK, label_N, strict=True)
+    ]
     assert rank_of_truth(logit_NK, label_N).tolist() == expected
 
 

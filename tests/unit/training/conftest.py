@@ -77,7 +77,7 @@ class TinyLearner:
         return (output - image01_BHWC).square().mean()
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Stands for any sudden end."""
 
 
@@ -106,6 +106,6 @@ def stop_after(number):
 
     def at_step(step):
         if step == number:
-            raise Stopped
+            raise StoppedError
 
     return CountingTask(at_step)

@@ -36,7 +36,9 @@ class TestWithoutCuda:
         assert compute.name == "cpu"
 
     def test_cuda_by_name_is_an_error_with_the_way_out(self):
-        with pytest.raises(DeviceError, match="--device cuda was asked for, but PyTorch finds no CUDA device") as caught:
+        with pytest.raises(
+            DeviceError, match="--device cuda was asked for, but PyTorch finds no CUDA device"
+        ) as caught:
             resolve_compute("cuda")
         assert "--device cpu" in caught.value.hint
         assert caught.value.exit_code == 6

@@ -29,7 +29,9 @@ def trained(tmp_path, make_pool):
         learner = learner or TinyLearner()
         task = task or CountingTask()
         pool = make_pool(val, start=40) if val else None
-        result = fit(learner, make_pool(images), pool, config(**changes), compute, folder=tmp_path / "resume", task=task)
+        result = fit(
+            learner, make_pool(images), pool, config(**changes), compute, folder=tmp_path / "resume", task=task
+        )
         return learner, result, task
 
     return train
@@ -64,6 +66,17 @@ class TestLearning:
         torch.rand(17)
         second, _, _ = trained(learner)
         assert same_weights(first.module.state_dict(), second.module.state_dict())
+
+    def test_every_step_has_its_own_augmentation_and_its_parts_share_one_stream(self, trained):
+        class Drawing(TinyLearner):
+            drawn = []
+
+            def train_loss(self, index_B, image_BHWC, generator):
+                self.drawn.append(float(torch.rand((), generator=generator)))
+                return super().train_loss(index_B, image_BHWC, generator)
+
+        learner, _, _ = trained(Drawing(), accumulate=2)
+        assert len(learner.drawn) == len(set(learner.drawn)) == 18
 
     def test_bf16_is_used_where_it_is_asked_for(self, trained):
         kinds = set()

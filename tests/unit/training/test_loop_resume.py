@@ -1,4 +1,4 @@
-"""Stopped at any step and gone on with, a training ends in the bits of one that was never stopped."""
+"""StoppedError at any step and gone on with, a training ends in the bits of one that was never stopped."""
 
 import os
 import signal
@@ -13,13 +13,14 @@ from pretext.training.device import Compute
 from pretext.training.loop import LoopConfig, fit
 from pretext.training.state import load_state
 
-from .conftest import CPU, CountingTask, Stopped, TinyLearner, stop_after
+from .conftest import CPU, CountingTask, StoppedError, TinyLearner, stop_after
 
 TIMES = {"time/data_s", "time/step_s", "images_per_s"}
 NEVER = 1e9
 CONFIGS = {
     "adam, cosine, accumulation": LoopConfig(
-        epochs=3, batch_size=5, lr=0.01, schedule="cosine", warmup_epochs=0.5, grad_clip=0.05, accumulate=2, log_every=3,
+        epochs=3, batch_size=5, lr=0.01, schedule="cosine", warmup_epochs=0.5, grad_clip=0.05, accumulate=2,
+        log_every=3,
     ),
     "adamw, plateau, early stop": LoopConfig(
         epochs=9, batch_size=5, lr=0.3, optimizer="adamw", weight_decay=0.1, schedule="plateau", plateau_factor=0.5,
@@ -50,8 +51,8 @@ def begin(tmp_path, make_pool):
     def run(config, task=None, *, save_every=NEVER, folder="resume", compute=CPU, val=4):
         learner, task = TinyLearner(), task or CountingTask()
         task.resumed = (tmp_path / folder / "state.json").exists()
-        result = fit(learner, make_pool(17), make_pool(val, start=50) if val else None, replace(config, save_every=save_every),
-                     compute, folder=tmp_path / folder, task=task)  # fmt: skip
+        result = fit(learner, make_pool(17), make_pool(val, start=50) if val else None,
+                     replace(config, save_every=save_every), compute, folder=tmp_path / folder, task=task)  # fmt: skip
         return outcome(learner, result)
 
     return run
@@ -68,7 +69,7 @@ class TestStoppedAnywhere:
             assert 3 <= want[0][2] < config.epochs, "this training must end by early stop"
             assert len({row["lr"] for row in want[0][4]}) > 1, "and its rate must have fallen"
         for step in range(1, whole.steps + 1):
-            with pytest.raises(Stopped):
+            with pytest.raises(StoppedError):
                 begin(config, stop_after(step), save_every=0, folder=f"stop-{step}")
             rest = CountingTask()
             assert_same(begin(config, rest, folder=f"stop-{step}"), want)
@@ -82,7 +83,7 @@ class TestStoppedAnywhere:
         while True:
             try:
                 found = begin(config, stop_after(2), save_every=0)
-            except Stopped:
+            except StoppedError:
                 stops += 1
                 assert stops < 100
                 continue
@@ -133,7 +134,7 @@ class TestSignals:
     def test_handlers_come_back_after_an_ordinary_end_and_after_an_error(self, begin):
         before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
         begin(self.CONFIG)
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             begin(self.CONFIG, stop_after(2), folder="other")
         assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
@@ -149,12 +150,12 @@ class TestStates:
         def killed(path, content):
             saves.append(path)
             if len(saves) == save:
-                raise Stopped
+                raise StoppedError
             write(path, content)
 
         with monkeypatch.context() as patch:
             patch.setattr(state_module, "write_json", killed)
-            with pytest.raises(Stopped):
+            with pytest.raises(StoppedError):
                 begin(self.CONFIG, save_every=0)
         rest = CountingTask()
         assert_same(begin(self.CONFIG, rest), want)
@@ -165,7 +166,9 @@ class TestStates:
 
         now, saved, save = [0.0], [], loop.save_state
         monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
-        monkeypatch.setattr(loop, "save_state", lambda *args, name, **more: (saved.append(name), save(*args, name=name, **more)))
+        monkeypatch.setattr(
+            loop, "save_state", lambda *args, name, **more: (saved.append(name), save(*args, name=name, **more))
+        )
 
         def tick(step):
             now[0] += 1.0
@@ -176,13 +179,13 @@ class TestStates:
     def test_bf16_goes_on_to_the_same_bits_too(self, begin):
         compute = Compute(torch.device("cpu"), "bf16")
         want = begin(self.CONFIG, folder="whole", compute=compute)
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             begin(self.CONFIG, stop_after(5), save_every=0, compute=compute)
         assert_same(begin(self.CONFIG, compute=compute), want)
 
     def test_without_validation_too(self, begin):
         want = begin(self.CONFIG, folder="whole", val=0)
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             begin(self.CONFIG, stop_after(5), save_every=0, val=0)
         assert_same(begin(self.CONFIG, val=0), want)
 
@@ -192,7 +195,7 @@ class TestStates:
             config = replace(self.CONFIG, accumulate=1, save_every=save_every)
             try:
                 fit(learner, make_pool(17), None, config, CPU, folder=tmp_path / folder, task=task)
-            except Stopped:
+            except StoppedError:
                 learner.seen.pop()  # this step is made again
             return learner.seen
 

@@ -80,7 +80,7 @@ def test_a_batch_stays_as_it_is_while_the_next_is_read(pool, split, position_N):
 def test_an_error_of_the_reader_comes_out_at_its_batch(split, position_N):
     pool = ImagePool(Recorded(split, fails_at=3), position_N, device=torch.device("cpu"))
     got = []
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(OSError, match="Input/output error"):  # noqa: PT012
         for index_B, _ in pool.batches(chunk_indices(8, 2)):
             got.append(index_B.tolist())
     assert got == [[0, 1], [2, 3]]

@@ -13,7 +13,9 @@ def test_seeds_never_change_between_versions():
 
 
 def test_seeds_differ_by_seed_purpose_and_number():
-    seeds = [derive_seed(*what) for what in ((0, "a", 1), (1, "a", 1), (0, "b", 1), (0, "a", 2), (0, "a"), (0,), (0, 1))]
+    seeds = [
+        derive_seed(*what) for what in ((0, "a", 1), (1, "a", 1), (0, "b", 1), (0, "a", 2), (0, "a"), (0,), (0, 1))
+    ]
     assert len(set(seeds)) == len(seeds)
 
 
