@@ -16,7 +16,7 @@ RANDOM  := $(foreach seed,$(SEEDS),random-s$(seed))
 ENCODED := $(TRAINED) $(RANDOM)
 ALL     := $(ENCODED) shapes-pixels
 
-TRAIN   := --data-dir $(DATA) --encoder cnn
+TRAIN   := --data-dir $(DATA) --encoder cnn --width 0.5
 mse     := --loss mse
 pse     := --loss pse --sigma 1
 
@@ -29,7 +29,7 @@ $(DATA)/shapes/manifest.json:
 
 $(TRAINED:%=$(RUNS)/%/checkpoint.safetensors): $(RUNS)/%/checkpoint.safetensors: $(DATA)/shapes/manifest.json
 	$(PRETEXT) pretrain $(TRAIN) $($(firstword $(subst -s, ,$*))) --seed $(lastword $(subst -s, ,$*)) \
-	  --epochs 8 --out $(RUNS)/$*
+	  --epochs 6 --out $(RUNS)/$*
 
 $(RANDOM:%=$(RUNS)/%/checkpoint.safetensors): $(RUNS)/random-s%/checkpoint.safetensors: $(DATA)/shapes/manifest.json
 	$(PRETEXT) pretrain $(TRAIN) --objective random --seed $* --out $(RUNS)/random-s$*

@@ -37,20 +37,25 @@ def judge_linear(feature_ND: np.ndarray, label_N: np.ndarray, test_MD: np.ndarra
 
 def judge_knn(feature_ND: np.ndarray, label_N: np.ndarray, test_MD: np.ndarray | None, plans: Sequence[FoldPlan], *,
               num_classes: int, seed: int, device: torch.device, neighbours: Sequence[int]) -> list[Judged]:  # fmt: skip
-    """Weighted nearest neighbours; k chosen by leaving out one training image at a time."""
+    """Weighted nearest neighbours; k chosen on the part left out of k folds, else by leaving out one image at a time."""
     feature, label = torch.from_numpy(feature_ND).to(device), torch.from_numpy(label_N).to(device)
     shown = feature if test_MD is None else torch.from_numpy(test_MD).to(device)
     judged = []
     for plan in plans:
-        train = torch.from_numpy(plan.train).to(device)
+        chooses_outside = len(plan.select) > 0 and plan.judge is None
+        train = torch.from_numpy(plan.fit if chooses_outside else plan.train).to(device)
         known: tuple[Tensor, Tensor] = (feature[train], label[train])
-        if len(train) > 1:
-            k, table = choose_k(leave_one_out_votes(*known, num_classes=num_classes, neighbours=neighbours), known[1])
-        else:
-            k, table = min(neighbours), []
+        k, by, table = min(neighbours), "default", []
+        if chooses_outside:
+            heldout = torch.from_numpy(plan.select).to(device)
+            votes = knn_votes(*known, feature[heldout], num_classes=num_classes, neighbours=neighbours)
+            (k, table), by = choose_k(votes, label[heldout]), "heldout"
+        elif len(train) > 1:
+            votes = leave_one_out_votes(*known, num_classes=num_classes, neighbours=neighbours)
+            (k, table), by = choose_k(votes, known[1]), "leave-one-out"
         votes = knn_votes(*known, shown, num_classes=num_classes, neighbours=[k])
-        judged.append(Judged(log_of(votes.prob_MK[k].cpu().numpy()), plan.judge,
-                             {"k": k, "used_k": votes.used_k[k], "by": "leave-one-out", "table": table}))  # fmt: skip
+        chosen = {"k": k, "used_k": votes.used_k[k], "by": by, "table": table}
+        judged.append(Judged(log_of(votes.prob_MK[k].cpu().numpy()), plan.judge, chosen))
     return judged
 
 

@@ -89,23 +89,37 @@ def a_value(field, hint):
     return value, [str(value)]
 
 
+def typed(field, value, words):
+    """The words that give a field its value."""
+    return words if field.metadata["positional"] else ["--" + field.name.replace("_", "-"), *(words or [])]
+
+
 @pytest.mark.parametrize("command", CONFIGS)
 def test_every_option_reaches_its_field(run_cli, stages, command):
-    config_class, wanted, words, arguments = CONFIGS[command], {}, [], []
+    config_class = CONFIGS[command]
     hints = typing.get_type_hints(config_class)
-    for field in dataclasses.fields(config_class):
-        wanted[field.name], typed = a_value(field, hints[field.name])
-        if field.metadata["positional"]:
-            arguments += typed
-        else:
-            words += ["--" + field.name.replace("_", "-"), *(typed or [])]
-    outcome = run_cli(command, *arguments, *words, "--quiet")
-    assert (outcome.code, outcome.err) == (0, "")
-    (((config,), keywords),) = stages[command].calls
-    assert config == config_class(**wanted)
-    assert keywords["explicit"] == set(wanted)
-    assert all(getattr(config, name) != field.default for name, field in config_class.__dataclass_fields__.items())
-    assert not any(other.calls for name, other in stages.items() if name != command)
+    fields = {field.name: field for field in dataclasses.fields(config_class)}
+    for field in fields.values():
+        chosen = {field.name: a_value(field, hints[field.name])}
+        other, needed = field.metadata["only_with"] or (None, None)
+        if needed == "given":
+            chosen[other] = a_value(fields[other], hints[other])
+        elif other is not None and needed != fields[other].default:
+            chosen[other] = (needed, None if needed is True else [str(needed)])
+        for name in [name for name in fields if fields[name].metadata["positional"]]:
+            # An argument can't be given without those before it; one that is required must be.
+            if fields[name].metadata["required"] or (field.metadata["positional"] and name != field.name):
+                chosen.setdefault(name, a_value(fields[name], hints[name]))
+        in_order = sorted(chosen.items(), key=lambda item: list(fields).index(item[0]))
+        words = [word for name, (value, words) in in_order for word in typed(fields[name], value, words)]
+        outcome = run_cli(command, *words, "--quiet")
+        assert (outcome.code, outcome.err) == (0, ""), words
+        ((config,), keywords) = stages[command].calls.pop()
+        wanted = {name: value for name, (value, _) in chosen.items()}
+        assert config == config_class(**wanted), words
+        assert keywords["explicit"] == set(wanted)
+        assert wanted[field.name] != field.default
+    assert not any(stage.calls for stage in stages.values())
 
 
 @pytest.mark.parametrize(

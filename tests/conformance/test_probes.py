@@ -60,3 +60,10 @@ def test_few_labels_are_answered_one_a_plan(row):
     judged = row.load()(feature, label, test, [few.plan for few in plans], num_classes=NUM_CLASSES, seed=0,
                         device=torch.device("cpu"), **options)  # fmt: skip
     assert [answer.logit_NK.shape for answer in judged] == [(len(test), NUM_CLASSES)] * 4
+
+
+def test_fold_models_differ_because_each_leaves_another_part_out(row):
+    feature, label = clusters(3.0, seed=0)
+    test, test_label = clusters(3.0, seed=1)
+    folds = score(row, feature, label, test, test_label)["folds"]
+    assert len({fold["loss"] for fold in folds}) == 3

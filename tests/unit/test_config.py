@@ -26,6 +26,10 @@ class Recipe:
     vegan: bool = option(False, "No animals.", panel="Food")
     spicy: bool | None = option(None, "Hot.", panel="Food")
     out_dir: Path = option(Path("out"), "Folder.", panel="Out", identity=False)
+    croutons: int = option(3, "Croutons.", panel="Food", only_with=("dish", "salad"))
+    chili: int = option(1, "Chilis.", panel="Food", only_with=("spicy", True))
+    cream: float = option(0.0, "Cream, l.", panel="Food", only_with=("vegan", False))
+    stir: bool = option(False, "Stir.", panel="Food", only_with=("minutes", "given"))
     cook: str = option(None, "Who.", panel="Food", required=True)
 
 
@@ -106,6 +110,35 @@ class TestProblems:
             "--spices must be one of mint, dill, sage, got 'dil'; did you mean 'dill'?"
         ]
         assert problems_of({"cook": "me", "weights": "1,0.0"}) == ["--weights must be greater than 0, got 0.0"]
+
+
+class TestOnlyWith:
+    @pytest.mark.parametrize(
+        ("given", "line"),
+        [
+            ({"croutons": 2}, "--croutons is read only with DISH salad"),
+            ({"croutons": 3, "dish": "stew"}, "--croutons is read only with DISH salad"),
+            ({"chili": 2}, "--chili is read only with --spicy"),
+            ({"chili": 2, "spicy": False}, "--chili is read only with --spicy"),
+            ({"cream": 0.1, "vegan": True}, "--cream is read only without --vegan"),
+            ({"stir": True}, "--stir is read only with --minutes"),
+        ],
+    )
+    def test_an_option_that_the_others_leave_unread_is_an_error(self, given, line):
+        assert problems_of({"cook": "me", **given}) == [line]
+        name, value = next(iter(given.items()))
+        assert problems_of({"cook": "me", **given, name: None}, {name: value}) == [line], "from a study file too"
+
+    def test_all_of_them_are_told(self):
+        found = problems_of({"cook": "me", "stir": True, "croutons": 1})
+        assert found == ["--croutons is read only with DISH salad", "--stir is read only with --minutes"]
+
+    def test_read_they_are_taken(self):
+        config = cooked(croutons=2, dish="salad", chili=2, spicy=True, cream=0.1, stir=True, minutes="5")
+        assert (config.croutons, config.chili, config.cream, config.stir) == (2, 2, 0.1, True)
+
+    def test_what_was_not_given_is_no_error(self):
+        assert cooked(dish="stew", vegan=True).croutons == 3
 
 
 class TestCoercion:

@@ -1,4 +1,4 @@
-"""The life of a manifest: running, done, asked again, changed, damaged."""
+"""The life of a manifest: running, done, asked again, changed."""
 
 import errno
 import json
@@ -6,21 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import pretext
 from pretext.artifacts import manifest as module
 from pretext.artifacts.atomic import file_sha256
-from pretext.artifacts.manifest import (
-    Parent,
-    Record,
-    device_facts,
-    missing_outputs,
-    read_manifest,
-    require_done,
-    versions,
-)
+from pretext.artifacts.manifest import Parent, Record, missing_outputs, read_manifest, require_done
 from pretext.errors import ArtifactError
 
 DATA = Parent("data", "data/shapes", "sha256:d")
@@ -305,21 +295,3 @@ class TestRequireDone:
         with pytest.raises(ArtifactError, match=r"manifest\.json says the probe-linear is not finished") as caught:
             require_done(tmp_path / "manifest.json", hint="go on")
         assert caught.value.hint == "go on"
-
-
-def test_versions_name_what_decides_numbers(monkeypatch):
-    found = versions()
-    assert {"pretext", "python", "torch", "numpy", "pyarrow"} <= found.keys()
-    monkeypatch.setattr(module, "LIBRARIES", ("numpy", "surely-not-installed"))
-    assert versions().keys() == {"pretext", "python", "numpy"}
-
-
-def test_hardware_is_named_by_model_never_by_host():
-    import platform
-
-    facts = device_facts("NVIDIA H200")
-    assert facts["device"] == "NVIDIA H200"
-    assert facts["processor"]
-    assert facts["cores"] >= 1
-    assert platform.node() not in [str(value) for value in facts.values()]
-    assert device_facts(None)["device"] == "cpu"

@@ -12,14 +12,14 @@ from pretext.errors import ArtifactError
 DATA = Parent("data", "data/shapes", "sha256:d")
 
 GOOD = {
-"schema": 1, "stage": "probe-linear", "status": "done", "request": {"k": 5}, "config": {}, "seed": 0,
-"parents": [DATA.as_json()], "wall_seconds": 1.5, "summary": {},
-"outputs": {"result.json": {"sha256": "sha256:x", "bytes": 5}},
+    "schema": 1, "stage": "probe-linear", "status": "done", "request": {"k": 5}, "config": {}, "seed": 0,
+    "parents": [DATA.as_json()], "wall_seconds": 1.5, "summary": {},
+    "outputs": {"result.json": {"sha256": "sha256:x", "bytes": 5}},
 }  # fmt: skip
 JSON = st.recursive(
-st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.floats() | st.text(max_size=6),
-lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
-max_leaves=6,
+    st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
 )
 
 
@@ -48,34 +48,35 @@ max_leaves=6,
         ({"progress": {"loss": float("-inf")}}, "is not valid JSON: it has -Infinity"),
     ],
 )
-def test_each_section_is_checked(self, tmp_path, changes, match):
+def test_each_section_is_checked(tmp_path, changes, match):
     (tmp_path / "manifest.json").write_text(json.dumps(GOOD))
     assert read_manifest(tmp_path / "manifest.json")["request"] == {"k": 5}
     (tmp_path / "manifest.json").write_text(json.dumps(GOOD | changes))
     with pytest.raises(ArtifactError, match=match):
         read_manifest(tmp_path / "manifest.json")
 
-@pytest.mark.parametrize(
-    "text", ["", "null", "[]", "3", '{"status": "done"}', '{"stage": "probe"}', "{}", "nonsense"]
-)
-def test_what_is_no_manifest_is_told(self, tmp_path, text):
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "3", '{"status": "done"}', '{"stage": "probe"}', "{}", "nonsense"])
+def test_what_is_no_manifest_is_told(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(ArtifactError, match=r"manifest\.json is not "):
         read_manifest(tmp_path / "manifest.json")
 
-def test_absent_sections_stand_empty(self, tmp_path):
+
+def test_absent_sections_stand_empty(tmp_path):
     (tmp_path / "manifest.json").write_text('{"schema": 1, "stage": "x", "status": "done"}')
     content = read_manifest(tmp_path / "manifest.json")
     assert (content["outputs"], content["parents"], content["wall_seconds"]) == ({}, [], 0)
     (tmp_path / "manifest.json").write_text(json.dumps(GOOD | {"wall_seconds": 2}))
     assert read_manifest(tmp_path / "manifest.json")["wall_seconds"] == 2
 
+
 @given(
     content=st.dictionaries(st.sampled_from([*GOOD, "progress", "started"]), JSON, max_size=4),
     overwrite=st.booleans(),
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
-def test_any_json_in_its_place_is_refused_or_used_never_a_crash(self, tmp_path, content, overwrite):
+def test_any_json_in_its_place_is_refused_or_used_never_a_crash(tmp_path, content, overwrite):
     path = tmp_path / "manifest.json"
     for values in (content, GOOD | content):
         path.write_text(json.dumps(values))

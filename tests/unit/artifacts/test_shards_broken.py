@@ -9,10 +9,12 @@ from pretext.errors import ArtifactError
 
 SIZE = 8
 
-    def test_missing(tmp_path):
+
+def test_missing(tmp_path):
     with pytest.raises(ArtifactError, match=r"none\.arrow can't be read as an Arrow file") as caught:
         Shard(tmp_path / "none.arrow")
     assert "prepare the data again" in caught.value.hint
+
 
 def test_truncated_anywhere(tmp_path, make_rows):
     write_shard(tmp_path / "train.arrow", make_rows(3), image_size=SIZE)
@@ -21,6 +23,7 @@ def test_truncated_anywhere(tmp_path, make_rows):
         (tmp_path / "cut.arrow").write_bytes(whole[:size])
         with pytest.raises(ArtifactError, match=r"cut\.arrow can't be read as an Arrow file"):
             Shard(tmp_path / "cut.arrow")
+
 
 def test_changed_bytes_are_refused_or_read_never_a_crash(tmp_path, make_rows):
     write_shard(tmp_path / "train.arrow", make_rows(3), image_size=SIZE)
@@ -36,6 +39,7 @@ def test_changed_bytes_are_refused_or_read_never_a_crash(tmp_path, make_rows):
         except ArtifactError:
             refused += 1
     assert refused > 50
+
 
 @pytest.mark.parametrize(
     ("table", "said"),
@@ -53,17 +57,17 @@ def test_another_programs_arrow_file_is_told_with_its_columns(tmp_path, table, s
     with pytest.raises(ArtifactError, match=rf"foreign\.arrow is not a shard of this toolkit: .*{said}"):
         Shard(path)
 
+
 def test_images_of_another_type_are_refused(tmp_path):
     image = pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((2, SIZE, SIZE, 3), np.float32))
-    schema = pa.schema(
-        [shard_schema(SIZE).field("id"), pa.field("image", image.type), *list(shard_schema(SIZE))[2:]]
-    )
+    schema = pa.schema([shard_schema(SIZE).field("id"), pa.field("image", image.type), *list(shard_schema(SIZE))[2:]])
     path = tmp_path / "float.arrow"
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         writer.write_batch(pa.record_batch([["a", "b"], image, pa.nulls(2, pa.int32()),
                                             pa.nulls(2, pa.list_(pa.int16()))], schema=schema))  # fmt: skip
     with pytest.raises(ArtifactError, match="is not a shard of this toolkit"):
         Shard(path)
+
 
 def test_an_image_that_does_not_fit_the_schema_is_refused_when_written(tmp_path, make_rows):
     with pytest.raises(TypeError, match=r"[Ii]ncompatible storage type"):

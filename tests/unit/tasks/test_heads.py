@@ -25,7 +25,8 @@ def noisy_classes(num_images: int = 90, num_features: int = 7, num_classes: int 
 def fit(**changes: Any) -> list[HeadFit]:
     feature_ND, label_N = noisy_classes()
     arguments: dict[str, Any] = {
-        "train_sets": kfold_train_sets(90, k=4), "kind": "slides", "num_classes": 3, "epochs": 6, "lr": 1e-2, "batch_size": 16,
+        "train_sets": kfold_train_sets(90, k=4), "kind": "slides", "num_classes": 3, "epochs": 6, "lr": 1e-2,
+        "batch_size": 16,
     }  # fmt: skip
     arguments |= changes
     return fit_heads(feature_ND, label_N, arguments.pop("train_sets"), **arguments)

@@ -43,11 +43,11 @@ def same_weights(first, second):
 
 class TestLearning:
     def test_the_loss_falls(self, trained):
-        _, result, _ = trained(TinyLearner(dropout=0.0), epochs=40, batch_size=12, images=24)
+        _, result, _ = trained(TinyLearner(dropout=0.0), epochs=30, batch_size=12, images=24)
         epochs = [row for row in result.rows if row["kind"] == "epoch"]
-        assert len(epochs) == 40
-        assert epochs[-1]["train/loss"] < 0.25 * epochs[0]["train/loss"]
-        assert epochs[-1]["val/loss"] < 0.25 * epochs[0]["val/loss"]
+        assert len(epochs) == 30
+        assert epochs[-1]["train/loss"] < 0.3 * epochs[0]["train/loss"]
+        assert epochs[-1]["val/loss"] < 0.3 * epochs[0]["val/loss"]
 
     def test_two_runs_give_the_same_bits_and_another_seed_others(self, trained):
         first, one, _ = trained()
