@@ -65,11 +65,17 @@ def choose_pretraining(config: Any, explicit: Collection[str]) -> dict[str, tupl
     if not objective.trains:
         fields = {field.name: field for field in dataclasses.fields(config)}
         problems += [f"{flag_name(fields[name])} means nothing to --objective {objective.name}, which trains nothing"
-                     for name in sorted(explicit) if name != "seed" and fields[name].metadata["panel"] == "Optimisation"]  # fmt: skip
+                     for name in sorted(explicit) if _is_of_training(fields[name])]  # fmt: skip
     if problems:
         raise ConfigError(problems)
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     return {option: (row, row.options(values)) for option, row in chosen.items()}
+
+
+def _is_of_training(field: dataclasses.Field[Any]) -> bool:
+    """Whether only a training reads an option; the seed decides the first weights too."""
+    others = ("val_fraction", "precision", "keep", "save_every", "log_every")
+    return field.name in others or (field.metadata["panel"] == "Optimisation" and field.name != "seed")
 
 
 def default_text(name: str, options: Collection[str]) -> str | None:

@@ -237,7 +237,9 @@ def require_done(path: Path, *, hint: str) -> dict[str, Any]:
         raise ArtifactError(f"{path} says the {content['stage']} is not finished", hint=hint)
     broken = missing_outputs(path, content)
     if broken:
-        raise ArtifactError(f"{path.parent / broken[0]} is missing or not of the size that {path.name} states", hint=hint)
+        raise ArtifactError(
+            f"{path.parent / broken[0]} is missing or not of the size that {path.name} states", hint=hint
+        )
     return content
 
 

@@ -35,11 +35,17 @@ def shard_schema(image_size: int) -> pa.Schema:
                      metadata={"pretext.schema": "1", "color": "sRGB"})  # fmt: skip
 
 
-def write_shard(path: Path, rows: Iterable[tuple[str, np.ndarray, int | None, Sequence[int]]], *, image_size: int) -> int:
+def write_shard(
+    path: Path, rows: Iterable[tuple[str, np.ndarray, int | None, Sequence[int]]], *, image_size: int
+) -> int:
     """Write rows (id, image_HWC uint8, label, folds) atomically; holds 512 images at a time. Returns their number."""
     schema = shard_schema(image_size)
     count = 0
-    with atomic_path(path) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    with (
+        atomic_path(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+    ):
         for chunk in _chunks(rows, ROWS_PER_BATCH):
             writer.write_batch(_record_batch(chunk, schema))
             count += len(chunk)

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from pretext.errors import ConfigError, DeviceError, PretextError
+from pretext.errors import ArtifactError, ConfigError, DeviceError, PretextError
 
 INTERRUPTED = 130
 
@@ -38,6 +38,10 @@ def call(work: Callable[[], Any], *, debug: bool) -> None:
         if _is_out_of_memory(error):
             print("error: not enough memory\nhint: a smaller --batch-size", file=sys.stderr)
             raise SystemExit(DeviceError.exit_code) from None
+        if isinstance(error, OSError):
+            where = f": {one_line(str(error.filename))}" if error.filename else ""
+            print(f"error: {error.strerror or type(error).__name__}{where}", file=sys.stderr)
+            raise SystemExit(ArtifactError.exit_code) from None
         print(f"error: this is a bug: {type(error).__name__}: {one_line(str(error))}", file=sys.stderr)
         print("hint: --debug shows where; please report it", file=sys.stderr)
         raise SystemExit(1) from None

@@ -28,7 +28,9 @@ def list_axis(axis: str | None, *, as_json: bool) -> str:
     blocks = []
     for name, table in tables.items():
         width = max(len(row.name) for row in table.values())
-        lines = [f"  {row.name:<{width}}  {row.summary}{f' [{row.paper}]' if row.paper else ''}" for row in table.values()]
+        lines = [
+            f"  {row.name:<{width}}  {row.summary}{f' [{row.paper}]' if row.paper else ''}" for row in table.values()
+        ]
         blocks.append("\n".join([name, *lines]))
     return "\n\n".join(blocks)
 
@@ -104,7 +106,11 @@ def _shard_facts(path: Path) -> dict[str, Any]:
 
     shard = Shard(path)
     meanings = {field.name: (field.metadata or {}).get(b"meaning", b"").decode() for field in shard.table.schema}
-    return {"rows": len(shard), "image": str(shard.image_views[0].shape[1:]) if shard.image_views else "", "columns": meanings}
+    return {
+        "rows": len(shard),
+        "image": str(shard.image_views[0].shape[1:]) if shard.image_views else "",
+        "columns": meanings,
+    }
 
 
 def _lines(value: Any, indent: str = "") -> list[str]:

@@ -50,9 +50,7 @@ class _BrokenConnectionError(Exception):
     """The connection failed in a way that trying again may mend."""
 
 
-def ensure_folder(
-    archive: Archive, *, root: Path, offline: bool, progress: Progress | None = None
-) -> Path:
+def ensure_folder(archive: Archive, *, root: Path, offline: bool, progress: Progress | None = None) -> Path:
     """Return `root`/`archive.folder`, extracting it from the archive in `root`, fetched first where that is allowed.
 
     Several processes may call this at once: one works, the others wait for it.

@@ -233,8 +233,14 @@ def _seed_difference(a: Entry, b: Entry) -> SeedDifference | None:
     ids = a.results[seeds[0][0]].ids
     correct_a_N = np.mean([aligned_correct(a.results[s], ids) for s, _ in seeds], axis=0)
     correct_b_N = np.mean([aligned_correct(b.results[t], ids) for _, t in seeds], axis=0)
-    return SeedDifference(a=a.method, b=b.method, num_seeds=len(seeds), mean=float(np.mean(difference_S)),
-                          interval=interval, image_interval=paired_bootstrap_interval(correct_a_N, correct_b_N))
+    return SeedDifference(
+        a=a.method,
+        b=b.method,
+        num_seeds=len(seeds),
+        mean=float(np.mean(difference_S)),
+        interval=interval,
+        image_interval=paired_bootstrap_interval(correct_a_N, correct_b_N),
+    )
 
 
 def _top1(result: Result) -> float:

@@ -94,8 +94,18 @@ def evaluations_table(study: Study) -> Table:
         contents = [result.content for result in evaluation.results]
         chosen = dict.fromkeys(str(content["selected_on"]) for content in contents)
         notes = dict.fromkeys(str(note) for content in contents for note in content.get("notes") or [])
-        rows.append((evaluation.label, evaluation.data, contents[0]["data"].get("num_train"), evaluation.num_test,
-                     _folds(evaluation.options), ", ".join(settings), "; ".join(chosen), " ".join(notes)))
+        rows.append(
+            (
+                evaluation.label,
+                evaluation.data,
+                contents[0]["data"].get("num_train"),
+                evaluation.num_test,
+                _folds(evaluation.options),
+                ", ".join(settings),
+                "; ".join(chosen),
+                " ".join(notes),
+            )
+        )
     return Table("evaluations", "Evaluations", columns, rows).compact()
 
 

@@ -69,9 +69,13 @@ def _torchvision_state(encoder: Encoder) -> dict[str, torch.Tensor] | None:
     if build is None:
         return None
     with torch.device("meta"):
-        expected = {name: tensor for name, tensor in build(weights=None).state_dict().items() if not name.startswith("fc.")}
+        expected = {
+            name: tensor for name, tensor in build(weights=None).state_dict().items() if not name.startswith("fc.")
+        }
     body = {name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith("project.")}
-    if {name: tensor.shape for name, tensor in body.items()} != {name: tensor.shape for name, tensor in expected.items()}:
+    if {name: tensor.shape for name, tensor in body.items()} != {
+        name: tensor.shape for name, tensor in expected.items()
+    }:
         return None
     return body
 

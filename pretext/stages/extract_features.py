@@ -52,7 +52,9 @@ def run(config: ExtractFeaturesConfig, *, explicit: Collection[str] = (),
     layout, manifest = _find(config)
     data = open_data(find_data(config.data_dir, _data_name(config, manifest)))
     splits = _splits(config, data)
-    record = Record(layout.record("features"), "extract-features", _request(config, splits), _parents(layout, manifest, data))
+    record = Record(
+        layout.record("features"), "extract-features", _request(config, splits), _parents(layout, manifest, data)
+    )
     compute = resolve_compute(config.device, config.precision)
     parts_folder = layout.stage_resume("features")
     if config.dry_run:
@@ -76,9 +78,13 @@ def run(config: ExtractFeaturesConfig, *, explicit: Collection[str] = (),
 
 def _check_options(config: ExtractFeaturesConfig) -> None:
     if config.run is None and not config.raw_pixels:
-        raise UsageError("give the run whose encoder is used, or --raw-pixels", hint="pretext extract-features runs/NAME")
+        raise UsageError(
+            "give the run whose encoder is used, or --raw-pixels", hint="pretext extract-features runs/NAME"
+        )
     if config.run is not None and config.raw_pixels:
-        raise UsageError("--raw-pixels uses no encoder: give no run with it", hint="pretext extract-features --raw-pixels")
+        raise UsageError(
+            "--raw-pixels uses no encoder: give no run with it", hint="pretext extract-features --raw-pixels"
+        )
 
 
 def _find(config: ExtractFeaturesConfig) -> tuple[RunLayout, dict[str, Any] | None]:
@@ -110,7 +116,9 @@ def _request(config: ExtractFeaturesConfig, splits: list[str]) -> dict[str, Any]
 def _parents(layout: RunLayout, manifest: dict[str, Any] | None, data: DataSet) -> list[Parent]:
     parents = [Parent("data", str(data.layout.folder), data.fingerprint)]
     if manifest is not None:
-        parents.append(Parent("checkpoint", str(layout.checkpoint), manifest["outputs"]["checkpoint.safetensors"]["sha256"]))
+        parents.append(
+            Parent("checkpoint", str(layout.checkpoint), manifest["outputs"]["checkpoint.safetensors"]["sha256"])
+        )
     return parents
 
 
@@ -146,7 +154,11 @@ def _header(config: ExtractFeaturesConfig, manifest: dict[str, Any] | None, data
             num_features: int) -> dict[str, Any]:  # fmt: skip
     """What the features are of; a probe needs nothing else to describe its result."""
     facts = describe_run(manifest, data)
-    layer = {"layer": config.layer, "pool": config.pool} if manifest else {"layer": "pixels", "pixel_size": config.pixel_size}
+    layer = (
+        {"layer": config.layer, "pool": config.pool}
+        if manifest
+        else {"layer": "pixels", "pixel_size": config.pixel_size}
+    )
     return facts | {
         "encoder": {**facts["encoder"], **layer, "num_features": num_features},
         "checkpoint": manifest["outputs"]["checkpoint.safetensors"]["sha256"] if manifest else None,

@@ -24,7 +24,7 @@ from pretext.progress import Progress, Silent, Task
 from pretext.stage_configs import FineTuneConfig
 from pretext.tasks.classifier import Classifier, ClassifierLearner, build_classifier, run_over, with_instance_norm
 from pretext.tasks.evaluation import Judged, few_label_rows, score_folds
-from pretext.tasks.heads import fit_heads
+from pretext.tasks.head_state import fit_heads_in
 from pretext.tasks.plans import FewLabelPlan, FoldPlan, few_label_ids, few_label_plans, plan_folds
 from pretext.tasks.protocols import Protocol
 from pretext.training.device import Compute, resolve_compute
@@ -80,7 +80,9 @@ def run(config: FineTuneConfig, *, explicit: Collection[str] = (), progress: Pro
     if config.dry_run:
         return {"output": str(layout.result(stem)), "status": "dry run", "reads": str(layout.checkpoint),
                 "data": str(data.layout.folder), "options": options}  # fmt: skip
-    if record.is_done(overwrite=config.overwrite, stale=[layout.stage_resume(stem), *layout.folder.glob(f"{stem}-fold-*")]):
+    if record.is_done(
+        overwrite=config.overwrite, stale=[layout.stage_resume(stem), *layout.folder.glob(f"{stem}-fold-*")]
+    ):
         return _outcome(layout, record.content, stem, "already done")
 
     record.begin(_request(config, options) | {"precision": compute.precision}, seed=config.seed, device=compute.name)
@@ -111,13 +113,18 @@ def run(config: FineTuneConfig, *, explicit: Collection[str] = (), progress: Pro
 def _find(config: FineTuneConfig) -> tuple[RunLayout, dict[str, Any]]:
     layout = find_run(config.run)
     if not layout.manifest.exists():
-        raise ArtifactError(f"{config.run} holds raw pixels: there is no encoder to train on", hint="pretext probe scores them")
+        raise ArtifactError(
+            f"{config.run} holds raw pixels: there is no encoder to train on", hint="pretext probe scores them"
+        )
     return layout, require_done(layout.manifest, hint=f"run `pretext pretrain` again to finish {config.run}")
 
 
 def _parents(layout: RunLayout, manifest: dict[str, Any], data: DataSet) -> list[Parent]:
     checkpoint = manifest["outputs"]["checkpoint.safetensors"]["sha256"]
-    return [Parent("data", str(data.layout.folder), data.fingerprint), Parent("checkpoint", str(layout.checkpoint), checkpoint)]
+    return [
+        Parent("data", str(data.layout.folder), data.fingerprint),
+        Parent("checkpoint", str(layout.checkpoint), checkpoint),
+    ]
 
 
 def _request(config: FineTuneConfig, options: dict[str, Any]) -> dict[str, Any]:
@@ -176,7 +183,7 @@ def _fit_on_features(job: Job, plans: list[FoldPlan], files: list[Path], task: T
                           hint="a larger image, or --protocol frozen") from error  # fmt: skip
     judge_ND = feature_ND if job.test_images is None else run_over(encoder, _pool(job, job.test_images), job.compute)
     config = job.config
-    heads = fit_heads(feature_ND, job.label_N, [(plan.fit, plan.select) for plan in plans], kind=job.options["head"],
+    heads = fit_heads_in(job.resume / f"heads-{files[0].stem}", feature_ND, job.label_N, [(plan.fit, plan.select) for plan in plans], kind=job.options["head"],
                       num_classes=job.num_classes, epochs=config.epochs, lr=config.lr, weight_decay=config.weight_decay,
                       batch_size=config.batch_size, patience=config.patience, grad_clip=config.grad_clip,
                       schedule=config.schedule, warmup_epochs=config.warmup_epochs,
@@ -210,7 +217,11 @@ def _fit_on_images(job: Job, plans: list[FoldPlan], files: list[Path], task: Tas
 def _new_classifier(job: Job, number: int, num_labels: int) -> Classifier:
     torch.manual_seed(derive_seed(job.config.seed, "weights", number, num_labels))
     checkpoint = job.layout.checkpoint
-    encoder = build_encoder(read_header(checkpoint), checkpoint) if job.protocol.weights == "new" else load_encoder(checkpoint)
+    encoder = (
+        build_encoder(read_header(checkpoint), checkpoint)
+        if job.protocol.weights == "new"
+        else load_encoder(checkpoint)
+    )
     module = build_classifier(encoder, head=job.options["head"], num_classes=job.num_classes, protocol=job.protocol)
     return module.to(job.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -249,7 +260,10 @@ def _few_files(job: Job, plans: list[FewLabelPlan]) -> list[Path]:
 
 def _protocol_facts(job: Job) -> dict[str, Any]:
     config = job.config
-    facts: dict[str, Any] = {"name": config.folds, "test": "held-out folds" if job.test_images is None else "test split"}
+    facts: dict[str, Any] = {
+        "name": config.folds,
+        "test": "held-out folds" if job.test_images is None else "test split",
+    }
     facts |= {"k": config.k, "fold_seed": config.fold_seed} if config.folds == "kfold" else {}
     return facts | job.options | {name: getattr(config, name) for name in
                                   ("epochs", "batch_size", "lr", "weight_decay", "schedule", "grad_clip", "patience")}  # fmt: skip

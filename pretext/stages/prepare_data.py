@@ -46,7 +46,9 @@ class Job:
     path: Path
 
 
-def run(config: PrepareDataConfig, *, explicit: Collection[str] = (), progress: Progress | None = None) -> dict[str, Any]:
+def run(
+    config: PrepareDataConfig, *, explicit: Collection[str] = (), progress: Progress | None = None
+) -> dict[str, Any]:
     """Prepare one data set; see `PrepareDataConfig` for the options.
 
     Args:
@@ -165,6 +167,11 @@ def _write_shards(jobs: list[Job], record: Record, *, workers: int, progress: Pr
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return shards
+
+
+# What a worker process holds: the counter it shares with its parent, and its own view of the source.
+_counter: Any
+_source: Source
 
 
 def _begin_worker(counter: Any, source: str, options: dict[str, Any]) -> None:

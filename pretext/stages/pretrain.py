@@ -145,7 +145,9 @@ def _build(config: PretrainConfig, parts: Parts, data: DataSet, compute: Compute
         loss = _build_loss(*parts["loss"]) if "loss" in parts else None
         module: Objective = parts["objective"][0].load()(encoder=encoder, loss=loss, width=options.get("width", 1.0))
     except ValueError as error:
-        raise ConfigError(f"data set {data.name} ({data.image_size} px) and these options do not fit: {error}") from error
+        raise ConfigError(
+            f"data set {data.name} ({data.image_size} px) and these options do not fit: {error}"
+        ) from error
     if config.init_from is not None:
         file = _init_file(config.init_from)
         tensors = read_tensors(file, "encoder.")
@@ -165,7 +167,9 @@ def _pools(config: PretrainConfig, data: DataSet, split: str, compute: Compute) 
     num_val = round(len(images) * config.val_fraction)
     train_N, val_N = np.sort(order_N[num_val:]), np.sort(order_N[:num_val])
     if len(train_N) < 2:
-        raise ConfigError(f"--val-fraction {config.val_fraction:g} leaves {len(train_N)} of {len(images)} images to train on")
+        raise ConfigError(
+            f"--val-fraction {config.val_fraction:g} leaves {len(train_N)} of {len(images)} images to train on"
+        )
     val = ImagePool(images, val_N, device=compute.device) if num_val else None
     return ImagePool(images, train_N, device=compute.device), val
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,8 +45,14 @@ def run(config: ProbeConfig, *, explicit: Collection[str] = (), progress: Progre
     stem = probe_stem(config.kind)
     record = Record(layout.record(stem), stem, _request(config, options), parents)
     if config.dry_run:
-        return {"output": str(layout.result(stem)), "status": "dry run", "reads": str(layout.features), "options": options}
-    if record.is_done(overwrite=config.overwrite):
+        return {
+            "output": str(layout.result(stem)),
+            "status": "dry run",
+            "reads": str(layout.features),
+            "options": options,
+        }
+    resume = layout.stage_resume(stem)
+    if record.is_done(overwrite=config.overwrite, stale=[resume]):
         return _outcome(layout, record.content, stem, "already done")
 
     record.begin(_request(config, options), seed=config.seed)
@@ -54,9 +62,10 @@ def run(config: ProbeConfig, *, explicit: Collection[str] = (), progress: Progre
     few_plans = few_label_plans(train.label_N, config.labels_per_class or (), draws=config.draws, seed=config.seed,
                                 stratified=not config.unstratified, has_test=test is not None)  # fmt: skip
     with progress.task(f"{layout.folder.name} {stem}", len(plans) + len(few_plans), "models") as task:
-        judged = _judge(row, options, config, header, train, test, plans)
+        judged = _judge(row, options, config, header, train, test, plans, resume / "folds")
         task.advance(len(plans))
-        few = _judge(row, options, config, header, train, test, [few_plan.plan for few_plan in few_plans])
+        few = _judge(row, options, config, header, train, test, [few_plan.plan for few_plan in few_plans],
+                     resume / "few")  # fmt: skip
         task.advance(len(few_plans))
     shown = train if test is None else test
     sections, predictions = score_folds(judged, shown.label_N, shown.ids)
@@ -73,7 +82,9 @@ def run(config: ProbeConfig, *, explicit: Collection[str] = (), progress: Progre
         outputs.append(layout.few_label_sets(stem))
     summary = {"top1": content["ensemble"]["top1"], "ci95": content["ci95"]["ensemble_top1"],
                "fold_mean": content["mean"]["top1"]}  # fmt: skip
-    return _outcome(layout, record.finish(outputs, summary=summary), stem, "done")
+    content = record.finish(outputs, summary=summary)
+    shutil.rmtree(resume, ignore_errors=True)
+    return _outcome(layout, content, stem, "done")
 
 
 def _check_chain(layout: RunLayout) -> tuple[dict[str, Any], list[Parent]]:
@@ -116,13 +127,13 @@ def _load(layout: RunLayout) -> tuple[FeatureSplit, FeatureSplit | None]:
 
 
 def _judge(row: Variant, options: dict[str, Any], config: ProbeConfig, header: dict[str, Any], train: FeatureSplit,
-           test: FeatureSplit | None, plans: list[FoldPlan]) -> list[Judged]:  # fmt: skip
+           test: FeatureSplit | None, plans: list[FoldPlan], folder: Path) -> list[Judged]:  # fmt: skip
     """The answers of one model a plan, all of them fitted together."""
     if not plans:
         return []
     num_classes = max(len(header["data"]["class_names"]), int(np.max(train.label_N)) + 1)
     return row.load()(train.feature_ND, train.label_N, None if test is None else test.feature_ND, plans,
-                      num_classes=num_classes, seed=config.seed, device=resolve_compute(config.device).device, **options)  # fmt: skip
+                      num_classes=num_classes, seed=config.seed, device=resolve_compute(config.device).device, folder=folder, **options)  # fmt: skip
 
 
 def _protocol(config: ProbeConfig, options: dict[str, Any], has_test: bool) -> dict[str, Any]:

@@ -29,7 +29,9 @@ class Judged:
     chosen: dict[str, Any] = field(default_factory=dict)
 
 
-def score_folds(judged: Sequence[Judged], label_N: np.ndarray, ids: Sequence[str]) -> tuple[dict[str, Any], Predictions]:
+def score_folds(
+    judged: Sequence[Judged], label_N: np.ndarray, ids: Sequence[str]
+) -> tuple[dict[str, Any], Predictions]:
     """Score every fold, their ensemble, and its bootstrap interval.
 
     Args:
@@ -55,7 +57,9 @@ def score_folds(judged: Sequence[Judged], label_N: np.ndarray, ids: Sequence[str
     return sections, Predictions(list(ids), label_N, prob_NK.astype(np.float32), rank_NF)
 
 
-def few_label_rows(plans: Sequence[FewLabelPlan], judged: Sequence[Judged], label_N: np.ndarray) -> list[dict[str, Any]]:
+def few_label_rows(
+    plans: Sequence[FewLabelPlan], judged: Sequence[Judged], label_N: np.ndarray
+) -> list[dict[str, Any]]:
     """One row for every small labelled set: its size, draw, scores and what was chosen."""
     rows = []
     for few, answer in zip(plans, judged, strict=True):

@@ -42,7 +42,9 @@ def plan_folds(label_N: np.ndarray, folds_per_image: Sequence[Sequence[int]], *,
         DataError: If the folds asked for can't be had.
     """
     try:
-        sets = kfold_train_sets(len(label_N), k=k, seed=seed) if folds == "kfold" else official_train_sets(folds_per_image)
+        sets = (
+            kfold_train_sets(len(label_N), k=k, seed=seed) if folds == "kfold" else official_train_sets(folds_per_image)
+        )
     except ValueError as error:
         hint = "--folds kfold" if folds == "official" else "a smaller --k"
         raise DataError(f"{folds} folds can't be made of {len(label_N)} labelled images: {error}", hint=hint) from error

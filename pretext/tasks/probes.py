@@ -2,18 +2,20 @@
 
 Each takes (feature_ND, label_N, test_MD, plans): float32 features and classes of the train split, features of the test
 split or None, and which images every model may use; its own options are keywords. Choices are made inside the plan.
+What takes long keeps its state in `folder`, and goes on from there when it is called again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pretext.tasks.evaluation import Judged
-from pretext.tasks.heads import fit_heads
+from pretext.tasks.head_state import fit_heads_in
 from pretext.tasks.knn import choose_k, knn_votes, leave_one_out_votes
 from pretext.tasks.logistic import probe_folds
 from pretext.tasks.plans import FoldPlan
@@ -21,7 +23,7 @@ from pretext.tasks.scores import log_of
 
 
 def judge_linear(feature_ND: np.ndarray, label_N: np.ndarray, test_MD: np.ndarray | None, plans: Sequence[FoldPlan], *,
-                 num_classes: int, seed: int, device: torch.device, strengths: Sequence[float]) -> list[Judged]:  # fmt: skip
+                 num_classes: int, seed: int, device: torch.device, folder: Path, strengths: Sequence[float]) -> list[Judged]:  # fmt: skip
     """Multinomial logistic regression; one strength for all k folds, or one for each model from its own images."""
     feature, label = torch.from_numpy(feature_ND).to(device), torch.from_numpy(label_N)
     shown = feature if test_MD is None else torch.from_numpy(test_MD).to(device)
@@ -36,7 +38,7 @@ def judge_linear(feature_ND: np.ndarray, label_N: np.ndarray, test_MD: np.ndarra
 
 
 def judge_knn(feature_ND: np.ndarray, label_N: np.ndarray, test_MD: np.ndarray | None, plans: Sequence[FoldPlan], *,
-              num_classes: int, seed: int, device: torch.device, neighbours: Sequence[int]) -> list[Judged]:  # fmt: skip
+              num_classes: int, seed: int, device: torch.device, folder: Path, neighbours: Sequence[int]) -> list[Judged]:  # fmt: skip
     """Weighted nearest neighbours; k chosen on the part left out of k folds, else by leaving out one image at a time."""
     feature, label = torch.from_numpy(feature_ND).to(device), torch.from_numpy(label_N).to(device)
     shown = feature if test_MD is None else torch.from_numpy(test_MD).to(device)
@@ -45,7 +47,8 @@ def judge_knn(feature_ND: np.ndarray, label_N: np.ndarray, test_MD: np.ndarray |
         chooses_outside = len(plan.select) > 0 and plan.judge is None
         train = torch.from_numpy(plan.fit if chooses_outside else plan.train).to(device)
         known: tuple[Tensor, Tensor] = (feature[train], label[train])
-        k, by, table = min(neighbours), "default", []
+        k, by = min(neighbours), "default"
+        table: list[dict[str, float | int]] = []
         if chooses_outside:
             heldout = torch.from_numpy(plan.select).to(device)
             votes = knn_votes(*known, feature[heldout], num_classes=num_classes, neighbours=neighbours)
@@ -60,9 +63,9 @@ def judge_knn(feature_ND: np.ndarray, label_N: np.ndarray, test_MD: np.ndarray |
 
 
 def judge_mlp(feature_ND: np.ndarray, label_N: np.ndarray, test_MD: np.ndarray | None, plans: Sequence[FoldPlan], *,
-              num_classes: int, seed: int, device: torch.device, epochs: int, lr: float, patience: int) -> list[Judged]:  # fmt: skip
+              num_classes: int, seed: int, device: torch.device, folder: Path, epochs: int, lr: float, patience: int) -> list[Judged]:  # fmt: skip
     """The slides' classifier, stopped early on the plan's own choosing images."""
-    heads = fit_heads(feature_ND, label_N, [(plan.fit, plan.select) for plan in plans], kind="slides",
+    heads = fit_heads_in(folder, feature_ND, label_N, [(plan.fit, plan.select) for plan in plans], kind="slides",
                       num_classes=num_classes, epochs=epochs, lr=lr, patience=patience, seed=seed, device=device)  # fmt: skip
     shown = feature_ND if test_MD is None else test_MD
     return [Judged(head.logits(shown), plan.judge, {"epoch": head.best_epoch})

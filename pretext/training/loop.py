@@ -147,7 +147,9 @@ def fit(learner: Learner, train: ImagePool, val: ImagePool | None, config: LoopC
         state.plateau = _finite(asdict(plateau), "best")
         save_state(folder, tensors, {"loop": _finite(asdict(state), "best_val")}, name=f"step-{state.step:09d}")
 
-    sums = {kind: torch.tensor(values, dtype=torch.float64, device=compute.device) for kind, values in state.sums.items()}
+    sums = {
+        kind: torch.tensor(values, dtype=torch.float64, device=compute.device) for kind, values in state.sums.items()
+    }
     clocks = {"step": _Clock(), "epoch": _Clock()}
 
     def log(kind: str, lr: float, **more: float | None) -> None:

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 
-def build_optimizer(name: str, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+def build_optimizer(
+    name: str, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float
+) -> torch.optim.Optimizer:
     """Adam, or AdamW (decoupled decay, arXiv:1711.05101), in the fused form."""
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     return kinds[name](parameters, lr=lr, weight_decay=weight_decay, fused=True)

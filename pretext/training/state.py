@@ -18,6 +18,8 @@ from pretext.artifacts.checkpoint import read_tensors, write_tensors
 
 STATE = "state.json"
 
+State = dict[str, Tensor]
+
 
 def save_state(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], *, name: str) -> None:
     """Save tensors and facts as one; the state before it is removed afterwards."""

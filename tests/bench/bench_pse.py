@@ -21,7 +21,10 @@ from torch import Tensor
 from pretext.artifacts.manifest import device_facts, versions
 from pretext.losses import gaussian_kernel, mse, pse
 
-CASES = (("sigma 4, cut at 4 sigma, symmetric", 4.0, 4.0, "symmetric"), ("sigma 3, cut at 1 sigma, zero", 3.0, 1.0, "zero"))
+CASES = (
+    ("sigma 4, cut at 4 sigma, symmetric", 4.0, 4.0, "symmetric"),
+    ("sigma 3, cut at 1 sigma, zero", 3.0, 1.0, "zero"),
+)
 ROUNDS, WARM_UP = 15, 3
 
 
@@ -76,7 +79,9 @@ def main() -> None:
             rows.append({"what": f"{way}: {name}", "median_s": median, "iqr_s": spread})
     for row in rows:
         row["times_mse"] = row["median_s"] / rows[0]["median_s"]
-        print(f"{row['what']:<48} {1e3 * row['median_s']:8.1f} ms  (iqr {1e3 * row['iqr_s']:.1f})  {row['times_mse']:6.1f} x mse")
+        print(
+            f"{row['what']:<48} {1e3 * row['median_s']:8.1f} ms  (iqr {1e3 * row['iqr_s']:.1f})  {row['times_mse']:6.1f} x mse"
+        )
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else None
     document = {"schema": 1, "suite": "pse", "rows": rows, "versions": versions(), "device": device_facts(device),
                 "threads": torch.get_num_threads()}  # fmt: skip

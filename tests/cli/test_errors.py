@@ -42,6 +42,11 @@ class TestExitCodes:
         assert outcome.out == ""
         assert outcome.err == f"error: {error.message}\nhint: {error.hint}\n"
 
+    def test_what_the_disk_refuses_is_one_sentence_with_the_file(self, run_cli, stages):
+        stages["pretrain"].does = PermissionError(13, "Permission denied", "runs/x")
+        outcome = run_cli("pretrain")
+        assert (outcome.code, outcome.err) == (4, "error: Permission denied: runs/x\n")
+
     def test_without_a_hint_it_is_one_line(self, run_cli, stages):
         stages["pretrain"].does = ArtifactError("no run")
         assert run_cli("pretrain").err == "error: no run\n"

@@ -5,9 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from pretext import stage_configs as configs
-from pretext.stages import extract_features, pretrain, prepare_data
+from pretext.stages import extract_features, prepare_data, pretrain
 
-TINY = {"encoder": "cnn", "width": 0.125, "latent_dim": 12, "epochs": 2, "batch_size": 16, "precision": "fp32", "device": "cpu"}
+TINY = {
+    "encoder": "cnn",
+    "width": 0.125,
+    "latent_dim": 12,
+    "epochs": 2,
+    "batch_size": 16,
+    "precision": "fp32",
+    "device": "cpu",
+}
 
 
 def prepare(root: Path, **changes) -> dict:

@@ -64,7 +64,9 @@ def test_imports_point_down(path):
         assert same_room or FLOOR[parts[1]] < FLOOR[own], f"{own} must not import {module}"
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if own_room(p) in LIGHT_ROOMS], ids=lambda p: str(p.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if own_room(p) in LIGHT_ROOMS], ids=lambda p: str(p.relative_to(PACKAGE))
+)
 def test_light_rooms_import_nothing_heavy_at_the_top(path):
     heavy = [module for module, top in imports_of(path) if top and module.split(".")[0] in HEAVY | {"pyarrow"}]
     assert not heavy
@@ -72,7 +74,9 @@ def test_light_rooms_import_nothing_heavy_at_the_top(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_no_pickle_and_no_unsafe_load(path):
-    assert not [m for m, _ in imports_of(path) if m.split(".")[0] in {"pickle", "dill", "cloudpickle", "joblib", "marshal"}]
+    assert not [
+        m for m, _ in imports_of(path) if m.split(".")[0] in {"pickle", "dill", "cloudpickle", "joblib", "marshal"}
+    ]
     source = path.read_text(encoding="utf-8")
     assert "torch.load(" not in source
     assert "allow_pickle=True" not in source

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_chain import extract, prepare, train
 
+
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory) -> Path:
     """A folder with data/shapes and runs/run, pretrained and extracted. Not to be written to."""

@@ -150,7 +150,7 @@ def test_a_probe_gives_the_same_bytes_again(root):
 
 
 def test_random_control_is_the_initial_encoder(root):
-    outcome = train(root, "random", objective="random", **{"epochs": 50})
+    outcome = train(root, "random", objective="random", epochs=50)
     assert outcome["images seen"] == 0
     assert read_header(root / "runs/random/checkpoint.safetensors")["weights"] == "initial"
 

@@ -30,9 +30,9 @@ CONTEXT.set_forkserver_preload(["torch", "pretext.stages.pretrain", "pretext.sta
 
 def run_stage(stage, root):
     """One stage on the chain below `root`; runs in the child."""
-    from pretext.stages import fine_tune, probe, report
-
     import torch
+
+    from pretext.stages import fine_tune, probe, report
 
     torch.set_num_threads(1)
     run = root / "runs" / "run"

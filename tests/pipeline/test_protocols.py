@@ -104,7 +104,9 @@ def test_instance_norm_is_batch_norm_of_one_image_at_a_time():
 
 def test_one_pixel_maps_have_no_statistics_of_their_own(root):
     with pytest.raises(ConfigError, match="as-coded-frozen does not fit cnn at 32 px"):
-        fine_tune.run(configs.FineTuneConfig(run=root / "runs/run", data_dir=root / "data", protocol="as-coded-frozen", k=2))
+        fine_tune.run(
+            configs.FineTuneConfig(run=root / "runs/run", data_dir=root / "data", protocol="as-coded-frozen", k=2)
+        )
 
 
 def test_few_labels_curve_of_fine_tuning(root):

@@ -45,18 +45,21 @@ def test_rows_are_whole():
         assert figure.key.startswith(figure.row + "/")
 
 
-@pytest.mark.parametrize(("key", "value", "sd"), [
-    ("slides/fine-tune/cnn-mse/ensemble_top1", 0.4896, None),
-    ("slides/fine-tune/cnn-pse-4/ensemble_top2", 0.7088, None),
-    ("slides/fine-tune/cnn-pse-5/ensemble_top4", 0.8913, None),
-    ("slides/fine-tune/cnn-pse-6/fold_mean_top1", 0.4847, 0.0040),
-    ("slides/fine-tune/resnet-pse-3/ensemble_top1", 0.5645, None),
-    ("slides/freeze/cnn-mse/ensemble_top1", 0.2815, None),
-    ("slides/freeze/cnn-pse-3/ensemble_top4", 0.7667, None),
-    ("slides/freeze/resnet-pse-3/fold_mean_top1", 0.3714, 0.0136),
-    ("readme/resnet-pse/ensemble_top1", 0.5325, None),
-    ("simclr/pixels/top1", 0.358, None),
-])
+@pytest.mark.parametrize(
+    ("key", "value", "sd"),
+    [
+        ("slides/fine-tune/cnn-mse/ensemble_top1", 0.4896, None),
+        ("slides/fine-tune/cnn-pse-4/ensemble_top2", 0.7088, None),
+        ("slides/fine-tune/cnn-pse-5/ensemble_top4", 0.8913, None),
+        ("slides/fine-tune/cnn-pse-6/fold_mean_top1", 0.4847, 0.0040),
+        ("slides/fine-tune/resnet-pse-3/ensemble_top1", 0.5645, None),
+        ("slides/freeze/cnn-mse/ensemble_top1", 0.2815, None),
+        ("slides/freeze/cnn-pse-3/ensemble_top4", 0.7667, None),
+        ("slides/freeze/resnet-pse-3/fold_mean_top1", 0.3714, 0.0136),
+        ("readme/resnet-pse/ensemble_top1", 0.5325, None),
+        ("simclr/pixels/top1", 0.358, None),
+    ],
+)
 def test_values_are_those_of_the_sources(key, value, sd):
     figure = next(figure for figure in PUBLISHED if figure.key == key)
     assert figure.value == pytest.approx(value, abs=1e-12)

@@ -28,9 +28,7 @@ def test_a_folder_is_fetched_and_laid_out_once(server, archive, tmp_path):
     root = tmp_path / "new" / "root"
     told = []
     for _ in range(2):
-        folder = ensure_folder(
-            archive, root=root, offline=False, progress=lambda done, total: told.append(done)
-        )
+        folder = ensure_folder(archive, root=root, offline=False, progress=lambda done, total: told.append(done))
         assert folder == root / "things"
         assert (folder / "a.bin").read_bytes() == b"abc"
     assert sorted(os.listdir(root)) == ["set.tar.gz", "things"]

@@ -121,7 +121,7 @@ def test_each_data_set_has_its_own_winner(workshop):
 def test_warnings_of_the_study(study):
     lines = warnings(study)
     assert lines[0].startswith("Not everything of these runs could be used, see Runs: <script>")
-    assert "Controls missing: a random encoder in Slides' \"fine-tune\" (weights fixed)." in lines
+    assert 'Controls missing: a random encoder in Slides\' "fine-tune" (weights fixed).' in lines
     assert "One seed only: cnn-l1. Such a score cannot be told from the luck of its seed." in lines
     assert any(line.startswith("With two seeds") for line in lines)
     assert lines[-1] == ("The smallest test set has 400 images: one score is only sure to about "

@@ -17,6 +17,7 @@ from pretext.reports.style import Picture
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
     """What figures look like is tested elsewhere; here only whether there is one."""
+
     def finish(figure, name, caption, alt, **more):
         return Picture(name, caption, alt, b"", b"")
 
