@@ -1,6 +1,6 @@
 # The six stages on drawn shapes, on a CPU: which pretext task gives the better encoder, and is the difference real?
 #
-#   make -f examples/quickstart.mk            (or `make demo`; about four minutes on two cores)
+#   make -f examples/quickstart.mk            (or `make demo`; about three minutes on two cores)
 #
 # Every arrow of the chain is a file, so Make runs what is missing and nothing else. Two losses, two seeds, two controls.
 
@@ -47,12 +47,13 @@ $(RUNS)/shapes-pixels/features.parquet: $(DATA)/shapes/manifest.json
 	$(PRETEXT) probe $* --kind knn
 
 %/fine-tune-full.json: %/checkpoint.safetensors
-	$(PRETEXT) fine-tune $* --data-dir $(DATA) --protocol full --augment small --epochs 15 --k 2
+	$(PRETEXT) fine-tune $* --data-dir $(DATA) --protocol full --augment small --epochs 15 --k 2 \
+	  --seed $(lastword $(subst -s, ,$*))
 
 %/fine-tune-scratch.json: %/checkpoint.safetensors
-	$(PRETEXT) fine-tune $* --data-dir $(DATA) --protocol scratch --augment small --epochs 15 --k 2
+	$(PRETEXT) fine-tune $* --data-dir $(DATA) --protocol scratch --augment small --epochs 15 --k 2 \
+	  --seed $(lastword $(subst -s, ,$*))
 
 $(OUT)/report/report.html: $(ALL:%=$(RUNS)/%/probe-linear.json) $(ALL:%=$(RUNS)/%/probe-knn.json) \
-                           $(RUNS)/mse-s0/fine-tune-full.json $(RUNS)/pse-s0/fine-tune-full.json \
-                           $(RUNS)/random-s0/fine-tune-scratch.json
+                           $(TRAINED:%=$(RUNS)/%/fine-tune-full.json) $(RANDOM:%=$(RUNS)/%/fine-tune-scratch.json)
 	$(PRETEXT) report $(RUNS) --out $(OUT)/report

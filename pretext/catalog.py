@@ -6,7 +6,7 @@ from pretext.registry import Registry, Variant
 
 STL10_PAPER = "Coates, Lee, Ng 2011, AISTATS"
 CIFAR_PAPER = "Krizhevsky 2009"
-PSE_PAPER = "Gudi, Buettner, van Gemert 2022, arXiv:2206.00506; Golmakani's slides"
+PSE_PAPER = "arXiv:2206.00506; Golmakani's slides"
 
 SOURCES = Registry(
     "source",
@@ -72,7 +72,7 @@ LOSSES = Registry(
 ENCODERS = Registry(
     "encoder",
     Variant(
-        name="cnn", target="pretext.encoders.cnn:build_cnn", paper=PSE_PAPER,
+        name="cnn", target="pretext.encoders.cnn:build_cnn", paper="Golmakani's repository",
         summary="five stride-2 convolutions and a linear layer; 1.57 M parameters",
         reads={"width": 1.0, "latent_dim": 256}, tiny={"width": 0.25, "latent_dim": 16},
     ),

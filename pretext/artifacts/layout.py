@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pretext.catalog import SOURCES
 from pretext.errors import ArtifactError, UsageError
 
 MANIFEST = "manifest.json"
@@ -116,7 +117,8 @@ def find_data(data_dir: Path, name: str | None) -> DataLayout:
         if (folder / MANIFEST).is_file():
             return DataLayout(folder)
     there = f"there are: {', '.join(prepared)}" if prepared else "there is none"
-    raise ArtifactError(f"no prepared data set '{name}' in {data_dir}; {there}", hint=f"pretext prepare-data {name}")
+    hint = f"pretext prepare-data {name if name in SOURCES else 'makes one'}"
+    raise ArtifactError(f"no prepared data set '{name}' in {data_dir}; {there}", hint=hint)
 
 
 def find_run(folder: Path) -> RunLayout:

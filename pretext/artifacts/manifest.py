@@ -55,12 +55,14 @@ class Record:
     content: dict[str, Any] = field(default_factory=dict)
     _begun: float = 0.0
     _spent: float = 0.0
+    _doomed: list[Path] = field(default_factory=list)
 
     def is_done(self, *, overwrite: bool, stale: Sequence[Path] = ()) -> bool:
         """Whether the output is there, whole, and made by the same request from the same parents.
 
         A half-finished output of the same request is gone on with. With `overwrite`, an output of another request, or
-        a finished one, is removed together with `stale`.
+        a finished one, is to be replaced: `begin` removes it together with `stale`, so what goes wrong between the two
+        costs nothing.
 
         Raises:
             ArtifactError: If the output was made with other options or from other parents, and `overwrite` is False.
@@ -70,7 +72,7 @@ class Record:
         found = read_manifest(self.path)
         differences = self._differences(found)
         if overwrite and (differences or found["status"] == "done"):
-            self._remove(found, stale)
+            self._doomed = [self.path.parent / name for name in found["outputs"]] + list(stale)
             return False
         if differences:
             raise ArtifactError(f"{self.path.parent} already holds another {self.stage}: {'; '.join(differences)}",
@@ -81,14 +83,15 @@ class Record:
             return False
         broken = missing_outputs(self.path, found)
         if broken:
-            self.content = found | {"status": "running"}
+            self._doomed, self.content = [self.path.parent / name for name in broken], found
             return False
         self.content = found
         return True
 
     def begin(self, resolved: Mapping[str, Any], *, seed: int | None, device: str | None = None) -> None:
-        """Write the manifest with status `running`, before any work."""
+        """Write the manifest with status `running`, before any work, and remove what is replaced."""
         self._begun = time.monotonic()
+        self._remove_doomed()
         self.content = {
             "schema": SCHEMA, "stage": self.stage, "status": "running",
             "request": dict(self.request), "config": dict(resolved), "seed": seed,
@@ -147,9 +150,11 @@ class Record:
                 old.remove(before[0])
         return lines + [f"it was made from {parent['path']} as well" for parent in old]
 
-    def _remove(self, found: Mapping[str, Any], stale: Sequence[Path]) -> None:
-        # The manifest goes first: files without one are no artifact, a manifest without its files would be a lie.
-        for path in [self.path, *(self.path.parent / name for name in found["outputs"]), *stale]:
+    def _remove_doomed(self) -> None:
+        # The old manifest says `running` until nothing of its output is left, so a kill in between leaves no lie.
+        if self._doomed and self.path.exists():
+            write_json(self.path, {**read_manifest(self.path), "status": "running"})
+        for path in self._doomed:
             try:
                 if path.is_dir():
                     shutil.rmtree(path)
@@ -157,7 +162,7 @@ class Record:
                     path.unlink(missing_ok=True)
             except OSError as error:
                 raise ArtifactError(f"{path} can't be removed: {error.strerror or error}") from error
-        self.content = {}
+        self._doomed = []
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

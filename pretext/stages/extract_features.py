@@ -62,10 +62,10 @@ def run(config: ExtractFeaturesConfig, *, explicit: Collection[str] = (),
     if record.is_done(overwrite=config.overwrite, stale=[parts_folder]):
         return _outcome(layout, record.content, "already done")
 
-    record.begin(_request(config, splits) | {"precision": compute.precision}, seed=manifest["seed"] if manifest else None,
-                 device=compute.name)  # fmt: skip
     extract = _extractor(config, layout, data, compute)
     num_features = _width(extract, data, compute)
+    record.begin(_request(config, splits) | {"precision": compute.precision}, seed=manifest["seed"] if manifest else None,
+                 device=compute.name)  # fmt: skip
     header = _header(config, manifest, data, num_features)
     with progress.task("extracting", sum(data.num_images[name] for name in splits), "images") as task:
         parts = [_write_part(parts_folder, number, name, start, data, header, num_features, extract, config, compute, task)

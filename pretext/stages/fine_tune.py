@@ -85,12 +85,12 @@ def run(config: FineTuneConfig, *, explicit: Collection[str] = (), progress: Pro
     ):
         return _outcome(layout, record.content, stem, "already done")
 
-    record.begin(_request(config, options) | {"precision": compute.precision}, seed=config.seed, device=compute.name)
     job = _job(config, layout, stem, row.load(), options, compute, data)
     plans, selected_on = plan_folds(job.label_N, job.images.folds(), folds=config.folds, k=config.k, seed=config.fold_seed,
                                     has_test=job.test_images is not None)  # fmt: skip
     few_plans = few_label_plans(job.label_N, config.labels_per_class or (), draws=config.draws, seed=config.seed,
                                 stratified=not config.unstratified, has_test=job.test_images is not None)  # fmt: skip
+    record.begin(_request(config, options) | {"precision": compute.precision}, seed=config.seed, device=compute.name)
     with progress.task(f"{layout.folder.name} {stem}", None, "steps") as task:
         fit_models = _fit_on_features if _has_static_features(job) else _fit_on_images
         judged = fit_models(job, plans, [layout.fold(stem, number) for number in range(len(plans))], task)

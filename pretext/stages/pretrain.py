@@ -65,9 +65,9 @@ def run(config: PretrainConfig, *, explicit: Collection[str] = (), progress: Pro
             clear_state(layout.resume)  # killed after it was done, before it had tidied up
         return _outcome(layout, record.content, "already done")
 
-    record.begin(description, seed=config.seed, device=compute.name)
     module = _build(config, parts, data, compute)
     train, val = _pools(config, data, split, compute)
+    record.begin(description, seed=config.seed, device=compute.name)
     result = _train(config, parts, module, train, val, compute, layout, progress)
     outputs = _write(config, module, result, description, val or train, compute, layout)
     content = record.finish(outputs, summary=_summary(module, result, data, split, len(train), len(val or ())))

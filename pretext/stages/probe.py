@@ -55,12 +55,12 @@ def run(config: ProbeConfig, *, explicit: Collection[str] = (), progress: Progre
     if record.is_done(overwrite=config.overwrite, stale=[resume]):
         return _outcome(layout, record.content, stem, "already done")
 
-    record.begin(_request(config, options), seed=config.seed)
     train, test = _load(layout)
     plans, selected_on = plan_folds(train.label_N, train.folds, folds=config.folds, k=config.k, seed=config.fold_seed,
                                     has_test=test is not None)  # fmt: skip
     few_plans = few_label_plans(train.label_N, config.labels_per_class or (), draws=config.draws, seed=config.seed,
                                 stratified=not config.unstratified, has_test=test is not None)  # fmt: skip
+    record.begin(_request(config, options), seed=config.seed)
     with progress.task(f"{layout.folder.name} {stem}", len(plans) + len(few_plans), "models") as task:
         judged = _judge(row, options, config, header, train, test, plans, resume / "folds")
         task.advance(len(plans))

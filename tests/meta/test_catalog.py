@@ -27,7 +27,7 @@ STAGE = {
 HANDED = {
     "sources": {"seed", "progress"}, "objectives": {"encoder", "loss", "width"}, "losses": set(),
     "encoders": {"image_size"},
-    "probes": {"feature_ND", "label_N", "test_MD", "plans", "num_classes", "seed", "device"},
+    "probes": {"feature_ND", "label_N", "test_MD", "plans", "num_classes", "seed", "device", "folder"},
 }  # fmt: skip
 # Read by the stage itself, which hands on what it makes of it.
 STAGE_READS = {"objectives": {"loss"}}

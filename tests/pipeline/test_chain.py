@@ -167,9 +167,23 @@ def test_a_mistyped_run_names_the_ones_that_are_there(chain):
         extract(chain, "rum")
 
 
-def test_a_layer_that_is_not_there_is_named(root):
+def test_a_layer_that_is_not_there_is_named_and_costs_nothing(root):
+    before = times(root)
     with pytest.raises(ConfigError, match="'conv9' is no layer of cnn; it has conv1, conv2"):
         extract(root, layer="conv9", overwrite=True)
+    assert times(root) == before
+
+
+def test_an_overwrite_that_can_not_work_costs_nothing(root):
+    probe.run(configs.ProbeConfig(run=root / "runs/run", k=2))
+    before = times(root)
+    with pytest.raises(DataError, match="official folds"):
+        probe.run(configs.ProbeConfig(run=root / "runs/run", folds="official", overwrite=True))
+    with pytest.raises(ConfigError, match="leaves 1 of 96 images"):
+        train(root, val_fraction=0.9896, overwrite=True)
+    with pytest.raises(DataError, match="labels-per-class 50: class 0 has 6 images"):
+        probe.run(configs.ProbeConfig(run=root / "runs/run", labels_per_class=(50,), overwrite=True))
+    assert times(root) == before
 
 
 def test_image_sizes_must_match(root):

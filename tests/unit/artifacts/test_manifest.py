@@ -184,22 +184,26 @@ class TestSeveralParentsOfOneKind:
 
 
 class TestOverwrite:
-    def test_what_is_finished_is_removed_with_all_it_wrote(self, tmp_path):
+    def test_what_is_finished_is_removed_with_all_it_wrote_when_work_begins(self, tmp_path):
         finished(tmp_path)
         stale = tmp_path / "resume"
         stale.mkdir()
         (stale / "state.json").write_text("{}")
         (tmp_path / "other.txt").write_text("not ours")
         again = a_record(tmp_path, request={"k": 7})
+        before = times_of(tmp_path)
         assert not again.is_done(overwrite=True, stale=[stale, tmp_path / "not-there"])
-        assert [path.name for path in tmp_path.iterdir()] == ["other.txt"]
+        assert times_of(tmp_path) == before, "what goes wrong before work begins must cost nothing"
         again.begin({}, seed=None)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "other.txt"]
         assert read_manifest(again.path)["request"] == {"k": 7}
 
     def test_the_same_request_is_made_again_too(self, tmp_path):
         finished(tmp_path)
-        assert not a_record(tmp_path).is_done(overwrite=True)
-        assert list(tmp_path.iterdir()) == []
+        again = a_record(tmp_path)
+        assert not again.is_done(overwrite=True)
+        again.begin({}, seed=None)
+        assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
     def test_half_finished_work_of_the_same_request_is_gone_on_with(self, tmp_path):
         record = a_record(tmp_path)
@@ -214,20 +218,30 @@ class TestOverwrite:
         assert again.content["progress"] == {"done": 3}
 
     def test_half_finished_work_of_another_request_is_removed(self, tmp_path):
-        a_record(tmp_path).begin({}, seed=None)
+        half = a_record(tmp_path)
+        half.begin({}, seed=None)
+        half.note({"done": 3})
+        (tmp_path / "resume").mkdir()
         again = a_record(tmp_path, request={"k": 7})
-        assert not again.is_done(overwrite=True)
-        assert list(tmp_path.iterdir()) == []
+        assert not again.is_done(overwrite=True, stale=[tmp_path / "resume"])
         again.begin({}, seed=None)
+        assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
         assert again.content["progress"] == {}
 
-    def test_the_manifest_goes_first(self, tmp_path, monkeypatch):
+    def test_a_kill_while_removing_leaves_no_manifest_that_says_done(self, tmp_path, monkeypatch):
         finished(tmp_path)
-        removed = []
+        seen = []
         unlink = Path.unlink
-        monkeypatch.setattr(Path, "unlink", lambda self, **more: (removed.append(self.name), unlink(self, **more)))
-        a_record(tmp_path).is_done(overwrite=True)
-        assert removed == ["manifest.json", "result.json", "table.parquet"]
+
+        def look(self, **more):
+            seen.append((self.name, read_manifest(tmp_path / "manifest.json")["status"]))
+            unlink(self, **more)
+
+        monkeypatch.setattr(Path, "unlink", look)
+        again = a_record(tmp_path, request={"k": 7})
+        again.is_done(overwrite=True)
+        again.begin({}, seed=None)
+        assert seen == [("result.json", "running"), ("table.parquet", "running")]
 
     def test_what_can_not_be_removed_is_told(self, tmp_path, monkeypatch):
         finished(tmp_path)
@@ -235,9 +249,11 @@ class TestOverwrite:
         def fail(*args, **kwargs):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
+        again = a_record(tmp_path)
+        again.is_done(overwrite=True)
         monkeypatch.setattr(Path, "unlink", fail)
-        with pytest.raises(ArtifactError, match=r"manifest\.json can't be removed: Permission denied"):
-            a_record(tmp_path).is_done(overwrite=True)
+        with pytest.raises(ArtifactError, match=r"result\.json can't be removed: Permission denied"):
+            again.begin({}, seed=None)
 
     @pytest.mark.parametrize("name", ["", ".", "..", "../precious", "/precious", "a/../../precious", "x\0y", "a\\b"])
     def test_a_manifest_never_makes_it_remove_what_lies_elsewhere(self, tmp_path, name):
@@ -274,6 +290,8 @@ class TestBrokenOutputs:
         assert not again.is_done(overwrite=False)
         again.begin({}, seed=None)
         assert read_manifest(again.path)["status"] == "running"
+        assert not path.exists(), "a broken file must not be taken for a finished part"
+        assert (tmp_path / "table.parquet").exists()
 
     def test_a_name_that_no_file_can_have_is_missing(self, tmp_path):
         name = "x" * 5000

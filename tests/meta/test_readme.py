@@ -1,0 +1,102 @@
+"""What the README says is so: its commands parse, its lists are the code's, its files exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pretext.cli import app as cli
+from pretext.cli.listing import list_axis
+from pretext.config import read_study
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.S)
+COMMANDS = [line.split("#")[0].strip() for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
+COMMANDS += re.findall(r"`(pretext (?:extract-features|pretrain|fine-tune) [^`]+)`", README)
+
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.mk"))
+
+
+def pretext_commands():
+    found = [command for command in COMMANDS if command.startswith("pretext ")]
+    assert len(found) >= 9
+    return found
+
+
+def commands_of(makefile):
+    """One of each kind of command that a study would run, from Make's own dry run."""
+    dry_run = subprocess.run(["make", "-n", "-B", "-f", makefile], capture_output=True, text=True, check=True, cwd=ROOT)
+    lines = dry_run.stdout.replace("\\\n", " ").splitlines()
+    kinds = {re.sub(r"\S*/\S*|\d+", "_", line): line.strip() for line in lines if line.strip().startswith("pretext ")}
+    return sorted(kinds.values())
+
+
+@pytest.mark.parametrize("makefile", EXAMPLES, ids=lambda path: path.name)
+def test_examples_chain_all_six_stages(makefile):
+    assert {command.split()[1] for command in commands_of(makefile)} == set(cli.SECTIONS) - {"export"}
+
+
+@pytest.mark.parametrize("command", [*pretext_commands(), *(c for path in EXAMPLES for c in commands_of(path))])
+def test_commands_parse(command, monkeypatch, tmp_path):
+    """Every option exists and has a value it may have: the stage itself is replaced."""
+    called = []
+
+    class Stage:
+        @staticmethod
+        def run(config, **_):
+            called.append(config)
+            return {"output": "x", "status": "done"}
+
+    for _, _, module, _ in cli.STAGES:
+        monkeypatch.setitem(sys.modules, f"pretext.stages.{module}", Stage)
+    monkeypatch.setattr("sys.argv", shlex.split(command.replace("RUN", "runs/x")))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code in (0, None)
+    assert len(called) == 1
+
+
+def test_the_variants_are_those_of_the_catalogue():
+    shown = re.search(r"<!-- variants.*?-->\n```\n(.*?)```\n<!-- /variants -->", README, flags=re.S).group(1)
+    assert shown.strip() == list_axis(None, as_json=False).strip(), "put the output of `pretext list` there"
+
+
+def test_the_study_file_is_valid(tmp_path):
+    (study,) = [text for kind, text in BLOCKS if kind == "toml"]
+    path = tmp_path / "study.toml"
+    path.write_text(study)
+    assert read_study(path, "pretrain", cli.SECTIONS) == {"loss": "pse", "sigma": 5, "epochs": 100}
+
+
+def test_the_python_is_valid(tmp_path, monkeypatch):
+    (code,) = [text for kind, text in BLOCKS if kind == "python"]
+    monkeypatch.setattr("pretext.load_encoder", lambda path: path, raising=False)
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["loss"].sigma == 4
+
+
+def test_linked_files_exist():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if not link.startswith("http")]
+    assert len(links) >= 5
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_room_is_drawn():
+    (drawing,) = [text for kind, text in BLOCKS if "what everything stands on" in text]
+    rooms = {path.name.removesuffix(".py") for path in (ROOT / "pretext").iterdir() if not path.name.startswith(("_", "py."))}
+    assert rooms - set(re.findall(r"\w+", drawing)) == set()
+
+
+def test_make_targets_named_here_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = set(re.findall(r"`?make ([a-z-]+)", README)) - {"up"}
+    assert named <= set(re.findall(r"^([a-z-]+):", makefile, flags=re.M)), named
