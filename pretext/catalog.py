@@ -97,7 +97,7 @@ PROBES = Registry(
     ),
     Variant(
         name="mlp", target="pretext.tasks.probes:judge_mlp", paper="Golmakani's slides",
-        summary="the slides' classifier: three linear layers with sigmoids and dropout",
+        summary="the slides' classifier on standardised features: three linear layers with sigmoids and dropout",
         reads={"epochs": 500, "lr": 1e-3, "patience": 50},
     ),
 )  # fmt: skip
@@ -111,7 +111,7 @@ PROTOCOLS = Registry(
     ),
     Variant(
         name="frozen", target="pretext.tasks.protocols:FROZEN",
-        summary="encoder fixed, batch norm in eval mode, head trained",
+        summary="encoder fixed, batch norm in eval mode, head trained on standardised features",
         reads={"augment": "none", "head": "linear"},
     ),
     Variant(

@@ -183,7 +183,7 @@ def _fit_on_features(job: Job, plans: list[FoldPlan], files: list[Path], task: T
                           hint="a larger image, or --protocol frozen") from error  # fmt: skip
     judge_ND = feature_ND if job.test_images is None else run_over(encoder, _pool(job, job.test_images), job.compute)
     config = job.config
-    heads = fit_heads_in(job.resume / f"heads-{files[0].stem}", feature_ND, job.label_N, [(plan.fit, plan.select) for plan in plans], kind=job.options["head"],
+    heads = fit_heads_in(job.resume / f"heads-{files[0].stem}", feature_ND, job.label_N, [(plan.fit, plan.select) for plan in plans], standardize=job.protocol.standardize, kind=job.options["head"],
                       num_classes=job.num_classes, epochs=config.epochs, lr=config.lr, weight_decay=config.weight_decay,
                       batch_size=config.batch_size, patience=config.patience, grad_clip=config.grad_clip,
                       schedule=config.schedule, warmup_epochs=config.warmup_epochs,

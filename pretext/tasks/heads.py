@@ -177,6 +177,10 @@ def fit_heads(
         done_epochs = 0
     else:
         trained, best, adam, progress, done_epochs = _restore(*resume, folds, device=device)
+        # A gradient's norm is summed over the layers in their order: a file's order would change its last bits.
+        trained, best, adam = (
+            {name: part[name] for name in like} for part, like in zip((trained, best, adam), start, strict=True)
+        )
     trains = [torch.from_numpy(np.asarray(train, dtype=np.int64)) for train, _ in train_sets]
     heldouts = [torch.from_numpy(np.asarray(heldout, dtype=np.int64)).to(device) for _, heldout in train_sets]
     for epoch in range(done_epochs + 1, epochs + 1):

@@ -64,8 +64,8 @@ def judge_knn(feature_ND: np.ndarray, label_N: np.ndarray, test_MD: np.ndarray |
 
 def judge_mlp(feature_ND: np.ndarray, label_N: np.ndarray, test_MD: np.ndarray | None, plans: Sequence[FoldPlan], *,
               num_classes: int, seed: int, device: torch.device, folder: Path, epochs: int, lr: float, patience: int) -> list[Judged]:  # fmt: skip
-    """The slides' classifier, stopped early on the plan's own choosing images."""
-    heads = fit_heads_in(folder, feature_ND, label_N, [(plan.fit, plan.select) for plan in plans], kind="slides",
+    """The slides' classifier on standardised features, stopped early on the plan's own choosing images."""
+    heads = fit_heads_in(folder, feature_ND, label_N, [(plan.fit, plan.select) for plan in plans], standardize=True, kind="slides",
                       num_classes=num_classes, epochs=epochs, lr=lr, patience=patience, seed=seed, device=device)  # fmt: skip
     shown = feature_ND if test_MD is None else test_MD
     return [Judged(head.logits(shown), plan.judge, {"epoch": head.best_epoch})

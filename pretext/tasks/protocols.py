@@ -14,17 +14,19 @@ class Protocol:
         norm: Batch norm while training: "train" (batch statistics, running averages adapt), "eval" (running averages
             fixed), or "instance" (each image normalised by its own statistics, also when judged).
         static: Features are computed once even where images are augmented: every epoch sees the same augmented copy.
+        standardize: Features computed once are brought to mean 0 and sd 1 before the head is trained on them.
         note: What a reader of the result must know.
     """
 
     weights: str
     norm: str
     static: bool = False
+    standardize: bool = False
     note: str = ""
 
 
 FULL = Protocol(weights="trained", norm="train")
-FROZEN = Protocol(weights="fixed", norm="eval")
+FROZEN = Protocol(weights="fixed", norm="eval", standardize=True)
 SCRATCH = Protocol(weights="new", norm="train",
                    note="Supervised control: the encoder starts from new weights; only its shape is the run's.")  # fmt: skip
 # Both as in every committed version of Golmakani's downstream script, whose forward pass runs under no-grad.

@@ -92,7 +92,9 @@ def test_linked_files_exist():
 
 def test_every_room_is_drawn():
     (drawing,) = [text for kind, text in BLOCKS if "what everything stands on" in text]
-    rooms = {path.name.removesuffix(".py") for path in (ROOT / "pretext").iterdir() if not path.name.startswith(("_", "py."))}
+    rooms = {
+        path.name.removesuffix(".py") for path in (ROOT / "pretext").iterdir() if not path.name.startswith(("_", "py."))
+    }
     assert rooms - set(re.findall(r"\w+", drawing)) == set()
 
 
