@@ -22,7 +22,6 @@ pse     := --loss pse --sigma 1
 
 .PHONY: all
 all: $(OUT)/report/report.html
-.SECONDARY:
 
 $(DATA)/shapes/manifest.json:
 	$(PRETEXT) prepare-data shapes --data-dir $(DATA)

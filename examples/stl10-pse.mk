@@ -50,7 +50,6 @@ part     = $(word $(1),$(subst _, ,$(2)))
 .PHONY: all pretrained evaluated
 all: $(REPORT)/report.html
 pretrained: $(ENCODED:%=$(RUNS)/%/checkpoint.safetensors)
-.SECONDARY:
 
 $(DATA)/stl10/manifest.json:
 	$(PRETEXT) prepare-data stl10 --root $(ROOT) --data-dir $(DATA)
