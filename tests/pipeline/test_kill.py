@@ -94,26 +94,32 @@ def test_a_killed_stage_ends_as_if_it_had_not_been(stage, chain, tmp_path):
     undisturbed, killed = tmp_path / "a" / "chain", tmp_path / "b" / "chain"
     for root in (undisturbed, killed):
         shutil.copytree(chain, root)
-    finish(stage, undisturbed)  # warms the file cache and the server
-    seconds = 0.3
+    seconds = finish(stage, undisturbed)
+    expected = contents(undisturbed)
     chance = random.Random(stage)
-    survived = 0
-    for attempt in range(KILLS):
+    kills = 0
+    while kills < KILLS:
         child = CONTEXT.Process(target=run_stage, args=(stage, killed))
         child.start()
-        child.join(chance.uniform(0.01, max(seconds, 0.1)))
-        survived += child.exitcode is None
-        child.kill()
-        child.join()
-        check_manifests(killed)
-        seconds *= 1.3 if attempt % 4 != 3 else 0.3
+        child.join(chance.uniform(0, seconds))
+        if child.exitcode is None:
+            child.kill()
+            child.join()
+            kills += 1
+            check_manifests(killed)
+        else:  # it was through before the kill: look at it, and begin anew
+            compare(expected, contents(killed))
+            shutil.rmtree(killed)
+            shutil.copytree(chain, killed)
     finish(stage, killed)
-    assert survived, "every attempt was over before it was killed"
-    before, after = contents(undisturbed), contents(killed)
-    assert before.keys() == after.keys()
-    for name, content in before.items():
-        assert after[name] == content, f"{name} differs"
+    compare(expected, contents(killed))
     assert not list(killed.rglob(".*.tmp")), "temporary files are left"
+
+
+def compare(expected, found):
+    assert expected.keys() == found.keys()
+    for name, content in expected.items():
+        assert found[name] == content, f"{name} differs"
 
 
 def check_manifests(root):
