@@ -150,17 +150,30 @@ class ExtractFeaturesConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeConfig:
-    """Score frozen features."""
+class LabelOptions:
+    """Which labelled images classifiers are fitted on: the same for every stage that scores an encoder."""
 
-    run: Path = option(None, "The run whose features are scored.", panel=DATA, positional=True, required=True)
-    kind: str = option("linear", "The classifier.", panel=EVALUATION, choices=tuple(PROBES))
     folds: str = option("kfold", "Training sets: k parts of the train split, or the data set's official folds.",
                         panel=EVALUATION, choices=("kfold", "official"))  # fmt: skip
     k: int = option(5, "Number of folds of `--folds kfold`.", panel=EVALUATION, minimum=2, maximum=100,
                    only_with=("folds", "kfold"))  # fmt: skip
     fold_seed: int = option(12345, "Seed of the folds.", panel=EVALUATION, minimum=0, maximum=TORCH_SEED_LIMIT,
                            only_with=("folds", "kfold"))  # fmt: skip
+    labels_per_class: tuple[int, ...] | None = option(
+        None, "Few-label curve: numbers of labels per class, such as 1,2,4,8.", panel=EVALUATION, minimum=1,
+    )  # fmt: skip
+    draws: int = option(3, "Draws of each few-label set.", panel=EVALUATION, minimum=1, maximum=1000,
+                       only_with=("labels_per_class", "given"))  # fmt: skip
+    unstratified: bool = option(False, "Draw few-label sets without regard to class, as the student project did.",
+                                panel=EVALUATION, only_with=("labels_per_class", "given"))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeConfig(LabelOptions):
+    """Score frozen features."""
+
+    run: Path = option(None, "The run whose features are scored.", panel=DATA, positional=True, required=True)
+    kind: str = option("linear", "The classifier.", panel=EVALUATION, choices=tuple(PROBES))
     strengths: tuple[float, ...] | None = option(None, "Inverse regularisation strengths to choose from (scikit-learn's C).",
                                                  panel=EVALUATION, above=0)  # fmt: skip
     neighbours: tuple[int, ...] | None = option(None, "Numbers of neighbours to choose from.", panel=EVALUATION,
@@ -169,13 +182,6 @@ class ProbeConfig:
     lr: float | None = option(None, "Learning rate of the head.", panel=OPTIMISATION, above=0)
     patience: int | None = option(None, "Epochs without a better held-out loss before the head stops.",
                                   panel=OPTIMISATION, minimum=1)  # fmt: skip
-    labels_per_class: tuple[int, ...] | None = option(
-        None, "Few-label curve: numbers of labels per class, such as 1,2,4,8.", panel=EVALUATION, minimum=1,
-    )  # fmt: skip
-    draws: int = option(3, "Draws of each few-label set.", panel=EVALUATION, minimum=1, maximum=1000,
-                       only_with=("labels_per_class", "given"))  # fmt: skip
-    unstratified: bool = option(False, "Draw few-label sets without regard to class, as the student project did.",
-                                panel=EVALUATION, only_with=("labels_per_class", "given"))  # fmt: skip
     seed: int = option(0, "Seed of draws, heads and bootstrap.", panel=EVALUATION, minimum=0, maximum=TORCH_SEED_LIMIT)
     device: str = _device()
     overwrite: bool = _overwrite()
@@ -183,27 +189,14 @@ class ProbeConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FineTuneConfig:
+class FineTuneConfig(LabelOptions):
     """Train a classifier on top of, or through, the encoder."""
 
     run: Path = option(None, "The run whose encoder is used.", panel=DATA, positional=True, required=True)
     data: str | None = option(None, "Prepared data set. [default: the one the run was trained on]", panel=DATA)
     data_dir: Path = _data_dir()
     protocol: str = option("full", "What is trained, and how.", panel=EVALUATION, choices=tuple(PROTOCOLS))
-    folds: str = option("kfold", "Training sets: k parts of the train split, or the data set's official folds.",
-                        panel=EVALUATION, choices=("kfold", "official"))  # fmt: skip
-    k: int = option(5, "Number of folds of `--folds kfold`.", panel=EVALUATION, minimum=2, maximum=100,
-                   only_with=("folds", "kfold"))  # fmt: skip
-    fold_seed: int = option(12345, "Seed of the folds.", panel=EVALUATION, minimum=0, maximum=TORCH_SEED_LIMIT,
-                           only_with=("folds", "kfold"))  # fmt: skip
     head: str | None = option(None, "The classifier on the encoder.", panel=EVALUATION, choices=("linear", "slides"))
-    labels_per_class: tuple[int, ...] | None = option(
-        None, "Few-label curve: numbers of labels per class, such as 1,2,4,8.", panel=EVALUATION, minimum=1,
-    )  # fmt: skip
-    draws: int = option(3, "Draws of each few-label set.", panel=EVALUATION, minimum=1, maximum=1000,
-                       only_with=("labels_per_class", "given"))  # fmt: skip
-    unstratified: bool = option(False, "Draw few-label sets without regard to class, as the student project did.",
-                                panel=EVALUATION, only_with=("labels_per_class", "given"))  # fmt: skip
     augment: str | None = option(None, "Augmentation.", panel=OPTIMISATION, choices=AUGMENTATIONS)
     epochs: int = option(100, "Most passes over a fold's training images.", panel=OPTIMISATION, minimum=1)
     batch_size: int = option(128, "Images in one step.", panel=OPTIMISATION, minimum=2)

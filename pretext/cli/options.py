@@ -44,7 +44,10 @@ def stage_command(
         config, explicit = resolve(config_class, {k: _given(v) for k, v in given.items()}, study)
         run(config, explicit, shared)
 
-    parameters = [_parameter(field, config_class) for field in dataclasses.fields(config_class)]
+    # A config's own options stand before those it shares with other stages.
+    own = config_class.__annotations__
+    fields = sorted(dataclasses.fields(config_class), key=lambda field: field.name not in own)
+    parameters = [_parameter(field, config_class) for field in fields]
     parameters += [inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None if kind is not bool else False,
                                      annotation=Annotated[kind, typer.Option(flag, help=text, rich_help_panel=panel)])
                    for key, (kind, flag, text, panel) in SHARED.items()]  # fmt: skip

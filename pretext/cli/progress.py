@@ -62,23 +62,25 @@ class PlainLines:
     def task(self, label: str, total: int | None, unit: str, *, done: int = 0) -> Iterator[_PlainTask]:
         task = _PlainTask(label, total, unit, done)
         yield task
-        task.tell()
+        if task.news:
+            task.tell()
 
 
 class _PlainTask:
     def __init__(self, label: str, total: int | None, unit: str, done: int) -> None:
         self.label, self.total, self.unit, self.done, self.facts = label, total, unit, done, {}  # type: ignore[var-annotated]
-        self.told, self.rate = time.monotonic(), _Rate()
+        self.told, self.news, self.rate = time.monotonic(), True, _Rate()
 
     def advance(self, amount: int = 1, **facts: Any) -> None:
         self.done += amount
         self.facts |= facts
+        self.news = True
         self.rate.facts(amount, self.unit)
         if time.monotonic() - self.told > SPEAKS_EVERY:
             self.tell()
 
     def tell(self) -> None:
-        self.told = time.monotonic()
+        self.told, self.news = time.monotonic(), False
         facts = self.facts | self.rate.facts(0, self.unit)
         if self.total and 0 < self.done < self.total and self.rate.value:
             facts["left"] = f"{(self.total - self.done) / self.rate.value:.0f} s"

@@ -23,7 +23,7 @@ from pretext.errors import ArtifactError, ConfigError, DataError
 from pretext.progress import Progress, Silent, Task
 from pretext.stage_configs import FineTuneConfig
 from pretext.tasks.classifier import Classifier, ClassifierLearner, build_classifier, run_over, with_instance_norm
-from pretext.tasks.evaluation import Judged, few_label_rows, score_folds
+from pretext.tasks.evaluation import Judged, few_label_rows, headline, score_folds, tell_headline
 from pretext.tasks.head_state import fit_heads_in
 from pretext.tasks.plans import FewLabelPlan, FoldPlan, few_label_ids, few_label_plans, plan_folds
 from pretext.tasks.protocols import Protocol
@@ -83,7 +83,7 @@ def run(config: FineTuneConfig, *, explicit: Collection[str] = (), progress: Pro
     if record.is_done(
         overwrite=config.overwrite, stale=[layout.stage_resume(stem), *layout.folder.glob(f"{stem}-fold-*")]
     ):
-        return _outcome(layout, record.content, stem, "already done")
+        return tell_headline(layout.result(stem), record.content, "already done")
 
     job = _job(config, layout, stem, row.load(), options, compute, data)
     plans, selected_on = plan_folds(job.label_N, job.images.folds(), folds=config.folds, k=config.k, seed=config.fold_seed,
@@ -103,11 +103,9 @@ def run(config: FineTuneConfig, *, explicit: Collection[str] = (), progress: Pro
         "parents": [parent.as_json() for parent in parents], "notes": [job.protocol.note] if job.protocol.note else [],
     }  # fmt: skip
     outputs = _write(layout, stem, content, predictions, few_plans, job.images.ids(), len(plans))
-    summary = {"top1": content["ensemble"]["top1"], "ci95": content["ci95"]["ensemble_top1"],
-               "fold_mean": content["mean"]["top1"]}  # fmt: skip
-    content = record.finish(outputs, summary=summary)
+    content = record.finish(outputs, summary=headline(content))
     shutil.rmtree(job.resume, ignore_errors=True)
-    return _outcome(layout, content, stem, "done")
+    return tell_headline(layout.result(stem), content, "done")
 
 
 def _find(config: FineTuneConfig) -> tuple[RunLayout, dict[str, Any]]:
@@ -278,11 +276,3 @@ def _write(layout: RunLayout, stem: str, content: dict[str, Any], predictions: A
         write_few_label_sets(layout.few_label_sets(stem), few_label_ids(few_plans, ids))
         outputs.append(layout.few_label_sets(stem))
     return outputs
-
-
-def _outcome(layout: RunLayout, content: dict[str, Any], stem: str, status: str) -> dict[str, Any]:
-    summary = content["summary"]
-    low, high = summary["ci95"]
-    return {"output": str(layout.result(stem)), "status": status,
-            "top-1": f"{100 * summary['top1']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f})",
-            "mean of folds": f"{100 * summary['fold_mean']:.2f} %", "seconds": content["wall_seconds"]}  # fmt: skip

@@ -18,7 +18,7 @@ from pretext.errors import ArtifactError, DataError
 from pretext.progress import Progress, Silent
 from pretext.registry import Variant
 from pretext.stage_configs import ProbeConfig
-from pretext.tasks.evaluation import Judged, few_label_rows, score_folds
+from pretext.tasks.evaluation import Judged, few_label_rows, headline, score_folds, tell_headline
 from pretext.tasks.plans import FoldPlan, few_label_ids, few_label_plans, plan_folds
 from pretext.training.device import resolve_compute
 from pretext.variants import choose_row
@@ -53,7 +53,7 @@ def run(config: ProbeConfig, *, explicit: Collection[str] = (), progress: Progre
         }
     resume = layout.stage_resume(stem)
     if record.is_done(overwrite=config.overwrite, stale=[resume]):
-        return _outcome(layout, record.content, stem, "already done")
+        return tell_headline(layout.result(stem), record.content, "already done")
 
     train, test = _load(layout)
     plans, selected_on = plan_folds(train.label_N, train.folds, folds=config.folds, k=config.k, seed=config.fold_seed,
@@ -80,11 +80,9 @@ def run(config: ProbeConfig, *, explicit: Collection[str] = (), progress: Progre
     if few_plans:
         write_few_label_sets(layout.few_label_sets(stem), few_label_ids(few_plans, train.ids))
         outputs.append(layout.few_label_sets(stem))
-    summary = {"top1": content["ensemble"]["top1"], "ci95": content["ci95"]["ensemble_top1"],
-               "fold_mean": content["mean"]["top1"]}  # fmt: skip
-    content = record.finish(outputs, summary=summary)
+    content = record.finish(outputs, summary=headline(content))
     shutil.rmtree(resume, ignore_errors=True)
-    return _outcome(layout, content, stem, "done")
+    return tell_headline(layout.result(stem), content, "done")
 
 
 def _check_chain(layout: RunLayout) -> tuple[dict[str, Any], list[Parent]]:
@@ -144,11 +142,3 @@ def _protocol(config: ProbeConfig, options: dict[str, Any], has_test: bool) -> d
 
 def _described(header: dict[str, Any]) -> dict[str, Any]:
     return {name: header[name] for name in ("data", "encoder", "objective", "pretraining", "seed")}
-
-
-def _outcome(layout: RunLayout, content: dict[str, Any], stem: str, status: str) -> dict[str, Any]:
-    summary = content["summary"]
-    low, high = summary["ci95"]
-    return {"output": str(layout.result(stem)), "status": status,
-            "top-1": f"{100 * summary['top1']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f})",
-            "mean of folds": f"{100 * summary['fold_mean']:.2f} %", "seconds": content["wall_seconds"]}  # fmt: skip

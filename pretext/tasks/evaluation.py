@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,3 +68,18 @@ def few_label_rows(
         rows.append({"labels_per_class": few.labels_per_class, "draw": few.draw, "num_labels": len(few.plan.fit),
                      **fold_scores(answer.logit_NK[images], label_N[images]), "chosen": answer.chosen})  # fmt: skip
     return rows
+
+
+def headline(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores that a result's manifest repeats, so that a terminal can show them without opening the result."""
+    return {"top1": content["ensemble"]["top1"], "ci95": content["ci95"]["ensemble_top1"],
+            "fold_mean": content["mean"]["top1"]}  # fmt: skip
+
+
+def tell_headline(output: Path, manifest: Mapping[str, Any], status: str) -> dict[str, Any]:
+    """A scoring stage's outcome for the terminal."""
+    scores = manifest["summary"]
+    low, high = scores["ci95"]
+    return {"output": str(output), "status": status,
+            "top-1": f"{100 * scores['top1']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f})",
+            "mean of folds": f"{100 * scores['fold_mean']:.2f} %", "seconds": manifest["wall_seconds"]}  # fmt: skip

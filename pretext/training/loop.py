@@ -139,13 +139,22 @@ def fit(learner: Learner, train: ImagePool, val: ImagePool | None, config: LoopC
         plateau = Plateau(**_infinite(state.plateau, "best"))
         task.advance(state.step)
 
-    def save() -> None:
+    saved_at = time.monotonic()
+
+    def save_if_due() -> None:
+        nonlocal saved_at
+        if not stop.is_set() and time.monotonic() - saved_at <= config.save_every:
+            return
+        state.sums = {kind: value.tolist() for kind, value in sums.items()}
         for loss, norm in state.sums.values():
             _check_finite(state.step, {"loss": loss, "gradient's norm": norm})
         tensors = {**with_prefix("model.", copy_state(module)), **with_prefix("best.", best),
                    **with_prefix("optimizer.", optimizer_tensors(optimizer))}  # fmt: skip
         state.plateau = _finite(asdict(plateau), "best")
         save_state(folder, tensors, {"loop": _finite(asdict(state), "best_val")}, name=f"step-{state.step:09d}")
+        saved_at = time.monotonic()
+        if stop.is_set():
+            raise KeyboardInterrupt
 
     sums = {
         kind: torch.tensor(values, dtype=torch.float64, device=compute.device) for kind, values in state.sums.items()
@@ -163,7 +172,6 @@ def fit(learner: Learner, train: ImagePool, val: ImagePool | None, config: LoopC
 
     # Steps since the last row, counted over restarts (the clocks count only this process's).
     clock_steps = {"step": state.step % config.log_every, "epoch": state.step % steps_per_epoch}
-    saved_at = time.monotonic()
     with _signals() as stop:
         while state.step < total_steps and not state.stopped:
             epoch = state.step // steps_per_epoch
@@ -187,12 +195,7 @@ def fit(learner: Learner, train: ImagePool, val: ImagePool | None, config: LoopC
                     task.advance(0, loss=state.rows[-1]["train/loss"], images_per_s=state.rows[-1]["images_per_s"])
                 if state.step % steps_per_epoch == 0:
                     break
-                if stop.is_set() or time.monotonic() - saved_at > config.save_every:
-                    state.sums = {kind: value.tolist() for kind, value in sums.items()}
-                    save()
-                    saved_at = time.monotonic()
-                    if stop.is_set():
-                        raise KeyboardInterrupt
+                save_if_due()
                 waiting = time.perf_counter()
             val_loss = _validate(learner, val, config, compute) if val is not None and len(val) else None
             log("epoch", config.lr * scale, **{"val/loss": val_loss})
@@ -205,12 +208,7 @@ def fit(learner: Learner, train: ImagePool, val: ImagePool | None, config: LoopC
                 state.bad_epochs += 1
             state.stopped = bool(config.patience) and state.bad_epochs >= config.patience
             task.advance(0, epoch=epoch + 1, val_loss=watched)
-            if stop.is_set() or time.monotonic() - saved_at > config.save_every:
-                state.sums = {kind: value.tolist() for kind, value in sums.items()}
-                save()
-                saved_at = time.monotonic()
-                if stop.is_set():
-                    raise KeyboardInterrupt
+            save_if_due()
     return FitResult(best, state.best_epoch, state.best_val, state.step // steps_per_epoch,
                      state.step * batch_size, state.rows)  # fmt: skip
 
