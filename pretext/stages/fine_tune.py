@@ -42,6 +42,7 @@ class Job:
     config: FineTuneConfig
     layout: RunLayout
     stem: str
+    record: Record
     protocol: Protocol
     options: dict[str, Any]
     compute: Compute
@@ -85,7 +86,7 @@ def run(config: FineTuneConfig, *, explicit: Collection[str] = (), progress: Pro
     ):
         return tell_headline(layout.result(stem), record.content, "already done")
 
-    job = _job(config, layout, stem, row.load(), options, compute, data)
+    job = _job(config, layout, stem, record, row.load(), options, compute, data)
     plans, selected_on = plan_folds(job.label_N, job.images.folds(), folds=config.folds, k=config.k, seed=config.fold_seed,
                                     has_test=job.test_images is not None)  # fmt: skip
     few_plans = few_label_plans(job.label_N, config.labels_per_class or (), draws=config.draws, seed=config.seed,
@@ -129,7 +130,7 @@ def _request(config: FineTuneConfig, options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in identity(config).items() if name not in ("run", "data")} | options
 
 
-def _job(config: FineTuneConfig, layout: RunLayout, stem: str, protocol: Protocol, options: dict[str, Any],
+def _job(config: FineTuneConfig, layout: RunLayout, stem: str, record: Record, protocol: Protocol, options: dict[str, Any],
          compute: Compute, data: DataSet) -> Job:  # fmt: skip
     """Open the labelled splits.
 
@@ -151,7 +152,7 @@ def _job(config: FineTuneConfig, layout: RunLayout, stem: str, protocol: Protoco
         if (labels < 0).any():
             raise DataError(f"{int((labels < 0).sum())} images of split `{name}` have no label")
     num_classes = max(len(data.class_names), int(label_N.max()) + 1)
-    return Job(config, layout, stem, protocol, options, compute, images, label_N, test_images, num_classes)
+    return Job(config, layout, stem, record, protocol, options, compute, images, label_N, test_images, num_classes)
 
 
 def _has_static_features(job: Job) -> bool:
@@ -235,7 +236,8 @@ def _fit_one(job: Job, plan: FoldPlan, module: Classifier, file: Path, task: Tas
         patience=config.patience if selects else 0, seed=derive_seed(config.seed, file.stem), save_every=config.save_every,
     )  # fmt: skip
     val = _pool(job, job.images, plan.select) if selects else None
-    result = fit(learner, _pool(job, job.images, plan.fit), val, loop, job.compute, folder=folder, task=task)
+    result = fit(learner, _pool(job, job.images, plan.fit), val, loop, job.compute, folder=folder, task=task,
+                 on_save=lambda: job.record.note({}))  # fmt: skip
     # Without images to choose by, the last epoch is taken: the one with the least training loss would be the most overfitted.
     chosen = {"epoch": result.best_epoch if selects else result.epochs_run, "epochs_run": result.epochs_run}
     if selects:

@@ -68,7 +68,7 @@ def run(config: PretrainConfig, *, explicit: Collection[str] = (), progress: Pro
     module = _build(config, parts, data, compute)
     train, val = _pools(config, data, split, compute)
     record.begin(description, seed=config.seed, device=compute.name)
-    result = _train(config, parts, module, train, val, compute, layout, progress)
+    result = _train(config, parts, module, train, val, compute, layout, record, progress)
     outputs = _write(config, module, result, description, val or train, compute, layout)
     content = record.finish(outputs, summary=_summary(module, result, data, split, len(train), len(val or ())))
     clear_state(layout.resume)
@@ -184,13 +184,13 @@ def _loop_config(config: PretrainConfig) -> LoopConfig:
 
 
 def _train(config: PretrainConfig, parts: Parts, module: Objective, train: ImagePool, val: ImagePool | None,
-           compute: Compute, layout: RunLayout, progress: Progress) -> FitResult | None:  # fmt: skip
+           compute: Compute, layout: RunLayout, record: Record, progress: Progress) -> FitResult | None:  # fmt: skip
     if not parts["objective"][0].trains:
         return None
     steps = config.epochs * (len(train) // min(config.batch_size, len(train)))
     with progress.task(layout.folder.name, steps, "steps") as task:
         return fit(PretextLearner(module, config.augment), train, val, _loop_config(config), compute,
-                   folder=layout.resume, task=task)  # fmt: skip
+                   folder=layout.resume, task=task, on_save=lambda: record.note({}))  # fmt: skip
 
 
 def _write(config: PretrainConfig, module: Objective, result: FitResult | None, description: dict[str, Any],

@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -110,10 +110,10 @@ class _Clock:
 
 
 def fit(learner: Learner, train: ImagePool, val: ImagePool | None, config: LoopConfig, compute: Compute, *,
-        folder: Path, task: Task) -> FitResult:  # fmt: skip
+        folder: Path, task: Task, on_save: Callable[[], object] = lambda: None) -> FitResult:  # fmt: skip
     """Train until the last epoch or the early stop.
 
-    State is saved in `folder` every `save_every` seconds and on SIGINT or SIGTERM. Called again with the same
+    State is saved in `folder` every `save_every` seconds and on SIGINT or SIGTERM, and `on_save` called. Called again with the same
     arguments it goes on from there; on a CPU the weights then equal those of an undisturbed run bit for bit, because
     order, augmentation and dropout depend on the seed and the step alone.
 
@@ -153,6 +153,7 @@ def fit(learner: Learner, train: ImagePool, val: ImagePool | None, config: LoopC
         state.plateau = _finite(asdict(plateau), "best")
         save_state(folder, tensors, {"loop": _finite(asdict(state), "best_val")}, name=f"step-{state.step:09d}")
         saved_at = time.monotonic()
+        on_save()
         if stop.is_set():
             raise KeyboardInterrupt
 

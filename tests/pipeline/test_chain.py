@@ -155,6 +155,21 @@ def test_random_control_is_the_initial_encoder(root):
     assert read_header(root / "runs/random/checkpoint.safetensors")["weights"] == "initial"
 
 
+def test_wall_time_is_counted_over_restarts(root, monkeypatch):
+    from pretext.training import loop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_validate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(root, "stopped", save_every=0)
+    path = root / "runs/stopped/manifest.json"
+    before = json.loads(path.read_text())["wall_seconds"]
+    assert before > 0
+    path.write_text(path.read_text().replace(f'"wall_seconds": {before}', '"wall_seconds": 1000.0'))
+    train(root, "stopped", save_every=0)
+    assert json.loads(path.read_text())["wall_seconds"] > 1000
+
+
 def test_init_from_takes_the_weights_and_not_the_run(root):
     train(root, "next", init_from=root / "runs/run", objective="random")
     old = pretext.load_encoder(root / "runs/run").state_dict()
