@@ -31,8 +31,10 @@ test-all: install ## the tests, with the slow ones
 test-gpu: install ## the tests that need CUDA
 	$(BIN)/python -m pytest -q -m gpu
 
-bench: install ## what PSE costs beside MSE and beside plain convolutions
+bench: install ## what PSE, Lab conversion and prepared colours cost beside the plain ways
 	$(BIN)/python tests/bench/bench_pse.py
+	$(BIN)/python tests/bench/bench_color.py
+	$(BIN)/python tests/bench/bench_prepare.py
 
 check: install ## lint, format and types; changes nothing
 	$(BIN)/ruff check pretext tests examples

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pretext.registry import Registry, Variant
 
 STL10_PAPER = "Coates, Lee, Ng 2011, AISTATS"
 CIFAR_PAPER = "Krizhevsky 2009"
 PSE_PAPER = "arXiv:2206.00506; Golmakani's slides"
+SPLIT_BRAIN_PAPER = "arXiv:1611.09842"
+STUDENT_PROJECT = "Budhkar et al., LeProject"
 
 SOURCES = Registry(
     "source",
@@ -37,17 +41,85 @@ SOURCES = Registry(
     ),
 )  # fmt: skip
 
+# The channels of an image in two groups, and how each group is cut into classes.
+COLOR_SPACES = Registry(
+    "color-space",
+    Variant(
+        name="rgb", target="pretext.color.spaces:build_rgb", paper=STUDENT_PROJECT,
+        summary="R | GB; 100 bins of R, 10 x 10 of G and B",
+    ),
+    Variant(
+        name="lab", target="pretext.color.spaces:build_lab", paper=STUDENT_PROJECT,
+        summary="L | ab; 100 bins of L, 10 x 10 of a and b",
+    ),
+    Variant(
+        name="lab-rescaled", target="pretext.color.spaces:build_lab_rescaled", paper=STUDENT_PROJECT,
+        summary="as lab, but the bins of a and b span each image's own range",
+    ),
+    Variant(
+        name="lab-rescaled-all", target="pretext.color.spaces:build_lab_rescaled_all",
+        summary="as lab-rescaled, and the bins of L too",
+    ),
+    Variant(
+        name="lab-313", target="pretext.color.spaces:build_lab_313", paper=f"{SPLIT_BRAIN_PAPER}; arXiv:1603.08511",
+        summary="L | ab; 50 bins of L, the 313 published points of a and b",
+    ),
+    Variant(
+        name="lab-gamut", target="pretext.color.spaces:build_lab_gamut",
+        summary="L | ab; 50 bins of L, the 261 points of the grid of 10 that sRGB colours are nearest to",
+    ),
+)  # fmt: skip
+
+PIXEL_LOSSES = ("mse", "l1", "bce", "pse", "pse-slides")
+# Encoders that can be cut into sub-networks by the channels they see.
+SPLIT_ENCODERS = ("simplenet5", "simplenet13", "alexnet-fcn", "resnet18-fcn")
+# Targets are prepared before training; of all augmentations only a flip can be done to them as well.
+_CHANNELS: dict[str, Any] = {
+    "target": "pretext.objectives.split_brain:build_split_brain", "paper": SPLIT_BRAIN_PAPER,
+    "reads": {"loss": "cross-entropy", "encoder": "simplenet5", "augment": "flip", "color_space": None,
+              "target_size": None},
+    "fits": {"loss": ("cross-entropy", "regression"), "encoder": SPLIT_ENCODERS, "augment": ("none", "flip")},
+}  # fmt: skip
+
 # What a trained objective reads beside its loss and encoder; an objective may set its own defaults.
 OBJECTIVES = Registry(
     "objective",
     Variant(
         name="autoencode", target="pretext.objectives.autoencode:build_autoencode",
         summary="encode the image to a vector, decode it, compare with the image",
-        paper="Hinton, Salakhutdinov 2006, Science 313", reads={"loss": "mse"},
+        paper="Hinton, Salakhutdinov 2006, Science 313",
+        reads={"loss": "mse", "encoder": "cnn", "augment": "small"}, fits={"loss": PIXEL_LOSSES},
+    ),
+    Variant(
+        name="denoise", target="pretext.objectives.denoise:build_denoise", paper="Vincent et al. 2010, JMLR 11",
+        summary="as autoencode, from a noisy image to the clean one",
+        reads={"loss": "bce", "encoder": "conv4", "augment": "small", "noise": "salt-pepper", "noise_level": 0.05},
+        fits={"loss": PIXEL_LOSSES},
+    ),
+    Variant(
+        name="split-brain", fixed={"wiring": "split-brain"}, **_CHANNELS,
+        summary="two networks, each sees some channels and predicts the others' bins",
+    ),
+    Variant(
+        name="colorize", fixed={"wiring": "colorize"}, **_CHANNELS,
+        summary="one direction of split-brain: colour from light (GB from R in rgb)",
+    ),
+    Variant(
+        name="predict-light", fixed={"wiring": "predict-light"}, **_CHANNELS,
+        summary="the other direction of split-brain: light from colour (R from GB in rgb)",
+    ),
+    Variant(
+        name="cross-channel", fixed={"wiring": "cross-channel"}, **_CHANNELS,
+        summary="ablation of split-brain: one network for both directions, the unseen channels blanked",
+    ),
+    Variant(
+        name="two-colorizers", fixed={"wiring": "two-colorizers"}, **_CHANNELS,
+        summary="ablation of split-brain: two networks that both predict colour from light",
     ),
     Variant(
         name="random", target="pretext.objectives.random_control:build_random", trains=False,
-        summary="control: the encoder as it is initialised, never trained",
+        summary="control: the encoder as it is initialised; with --color-space of split-brain's shape",
+        reads={"encoder": "cnn", "color_space": None},
     ),
 )  # fmt: skip
 
@@ -67,6 +139,15 @@ LOSSES = Registry(
         reads={"sigma": 3.0},
         fixed={"truncate": 1.0, "padding": "zero", "residual": "abs", "scale": "slides"},
     ),
+    Variant(
+        name="cross-entropy", target="pretext.losses:BinCrossEntropy", paper=SPLIT_BRAIN_PAPER,
+        summary="cross-entropy of colour bins, place by place; --rebalance below 1 lifts rare bins",
+        reads={"rebalance": 1.0},
+    ),
+    Variant(
+        name="regression", target="pretext.losses:HalfSquaredError", paper=SPLIT_BRAIN_PAPER,
+        summary="half the squared distance of colours, place by place",
+    ),
 )  # fmt: skip
 
 ENCODERS = Registry(
@@ -80,6 +161,32 @@ ENCODERS = Registry(
         name="resnet18", target="pretext.encoders.resnet:build_resnet18", paper="arXiv:1512.03385",
         summary="18-layer residual net and a linear layer; the slides' 3x3 stem, or torchvision's 7x7",
         reads={"width": 1.0, "latent_dim": 1024, "stem": "3x3"}, tiny={"width": 0.125, "latent_dim": 16},
+    ),
+    Variant(
+        name="conv4", target="pretext.encoders.conv4:build_conv4", paper=STUDENT_PROJECT,
+        summary="four 4x4 convolutions of stride 2 without batch norm, 12 to 96 channels; the flattened map",
+        reads={"width": 1.0}, tiny={"width": 0.5},
+    ),
+    Variant(
+        name="simplenet5", target="pretext.encoders.fcn:build_simplenet5", paper=STUDENT_PROJECT,
+        summary="five convolutions, 12 to 96 channels; 0.8 M parameters as a split-brain",
+        reads={"width": 1.0}, tiny={"width": 0.5},
+    ),
+    Variant(
+        name="simplenet13", target="pretext.encoders.fcn:build_simplenet13", paper="arXiv:1608.06037",
+        summary="SimpleNet's thirteen convolutions, with three of its poolings",
+        reads={"width": 1.0}, tiny={"width": 0.125},
+    ),
+    Variant(
+        name="alexnet-fcn", target="pretext.encoders.fcn:build_alexnet_fcn",
+        paper=f"{SPLIT_BRAIN_PAPER}; {STUDENT_PROJECT}",
+        summary="AlexNet without its flattening; stem 10x10 for 96 px, 11x11 of stride 4 as in the paper",
+        reads={"width": 1.0, "stem": "10x10"}, tiny={"width": 0.03125},
+    ),
+    Variant(
+        name="resnet18-fcn", target="pretext.encoders.fcn:build_resnet18_fcn", paper=STUDENT_PROJECT,
+        summary="residual blocks on one grid of a quarter of the side; 6.6 M parameters as a split-brain",
+        reads={"width": 1.0}, tiny={"width": 0.125},
     ),
 )  # fmt: skip
 
@@ -129,9 +236,19 @@ PROTOCOLS = Registry(
         summary="the slides' \"freeze\": features once, each image normalised by its own statistics, one augmented copy",
         reads={"augment": "strong", "head": "slides"},
     ),
+    Variant(
+        name="student", target="pretext.tasks.protocols:STUDENT", paper=STUDENT_PROJECT,
+        summary="the student project's: logits of both halves into one linear layer, all weights trained",
+        reads={"augment": "none", "head": "linear"},
+    ),
+    Variant(
+        name="student-dae", target="pretext.tasks.protocols:STUDENT_DAE", paper=STUDENT_PROJECT,
+        summary="the student project's for denoising nets: the whole code, weights trained, batch norm in eval mode",
+        reads={"augment": "none", "head": "linear"},
+    ),
 )  # fmt: skip
 
 AXES: dict[str, Registry] = {
-    "sources": SOURCES, "objectives": OBJECTIVES, "losses": LOSSES,
+    "sources": SOURCES, "color-spaces": COLOR_SPACES, "objectives": OBJECTIVES, "losses": LOSSES,
     "encoders": ENCODERS, "probes": PROBES, "protocols": PROTOCOLS,
 }  # fmt: skip

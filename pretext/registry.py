@@ -22,6 +22,7 @@ class Variant:
         paper: Where it comes from.
         reads: The options it reads and their defaults. An option that no chosen variant reads is an error.
         fixed: Arguments of the builder that this row pins (a named preset).
+        fits: The only values that other options may have beside this row; an option that is not named may have any.
         trains: False for controls that leave the weights at their initialisation.
         tiny: Options under which the conformance tests build it.
     """
@@ -32,6 +33,7 @@ class Variant:
     paper: str = ""
     reads: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    fits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     trains: bool = True
     tiny: Mapping[str, Any] = field(default_factory=dict)
 

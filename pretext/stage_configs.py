@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pretext.catalog import ENCODERS, LOSSES, OBJECTIVES, PROBES, PROTOCOLS, SOURCES
+from pretext.catalog import COLOR_SPACES, ENCODERS, LOSSES, OBJECTIVES, PROBES, PROTOCOLS, SOURCES
 from pretext.config import option
 
-MACHINE, OUTPUT, DATA = "Machine", "Output", "Data"
+MACHINE, OUTPUT, DATA, COLOR = "Machine", "Output", "Data", "Colour"
 OPTIMISATION, LOSS, ENCODER, EVALUATION = "Optimisation", "Objective and loss", "Encoder", "Evaluation"
 DEVICES, PRECISIONS = ("auto", "cpu", "cuda"), ("auto", "fp32", "bf16")
-AUGMENTATIONS = ("none", "small", "strong")
+AUGMENTATIONS = ("none", "flip", "small", "strong")
 TORCH_SEED_LIMIT = 2**31 - 1
 
 
@@ -63,6 +63,13 @@ class PrepareDataConfig:
     max_rejected: float = option(0.01, "Largest share of unreadable images that is not an error.", panel=DATA,
                                  minimum=0, maximum=1, identity=False)  # fmt: skip
     seed: int = option(0, "Seed of what is drawn or chosen.", panel=DATA, minimum=0, maximum=TORCH_SEED_LIMIT)
+    color_space: tuple[str, ...] = option(("none",), "Colour targets to prepare, separated by commas; more can be added "
+                                          "later.", panel=COLOR, choices=("none", *COLOR_SPACES), identity=False)  # fmt: skip
+    target_size: int = option(12, "Side of the colour targets.", panel=COLOR, minimum=1, maximum=4096, identity=False)
+    target_border: str = option("reflect", "What lies outside an image when it is made small; zero is the student project's.",
+                                panel=COLOR, choices=("reflect", "zero"), identity=False)  # fmt: skip
+    lab_dtype: str = option("uint8", "How the Lab image is stored.", panel=COLOR, choices=("uint8", "float16"),
+                            identity=False)  # fmt: skip
     offline: bool | None = option(None, "Download nothing; name what is missing.", panel=MACHINE, identity=False)
     workers: int = option(0, "Processes; 0 takes every core.", panel=MACHINE, minimum=0, identity=False)
     shard_mb: float = option(256.0, "Size of one shard, MB.", panel=OUTPUT, above=0)
@@ -91,11 +98,21 @@ class PretrainConfig:
                                  choices=("zero", "symmetric", "replicate"))  # fmt: skip
     residual: str | None = option(None, "Smooth the absolute or the signed residual.", panel=LOSS,
                                   choices=("abs", "signed"))  # fmt: skip
-    encoder: str = option("cnn", "The network to train.", panel=ENCODER, choices=tuple(ENCODERS))
+    rebalance: float | None = option(None, "Weight of rare bins: 1 counts all places alike, 0 all bins alike.",
+                                     panel=LOSS, minimum=0, maximum=1)  # fmt: skip
+    color_space: str | None = option(None, "Which channels are predicted from which, and their bins. "
+                                     "[default: the prepared one]", panel=LOSS, choices=tuple(COLOR_SPACES))  # fmt: skip
+    target_size: int | None = option(None, "Side of the colour targets. [default: the prepared one]", panel=LOSS,
+                                     minimum=1, maximum=4096)  # fmt: skip
+    noise: str | None = option(None, "What is done to the image that the encoder sees.", panel=LOSS,
+                               choices=("salt-pepper", "masking", "gaussian"))  # fmt: skip
+    noise_level: float | None = option(None, "Share of the values that are hit, or the noise's standard deviation.",
+                                       panel=LOSS, minimum=0, maximum=1)  # fmt: skip
+    encoder: str | None = option(None, "The network to train.", panel=ENCODER, choices=tuple(ENCODERS))
     width: float | None = option(None, "Multiplies the channels of every layer.", panel=ENCODER, above=0, maximum=16)
     latent_dim: int | None = option(None, "Size of the encoder's output vector.", panel=ENCODER, minimum=1,
                                     maximum=65536)  # fmt: skip
-    stem: str | None = option(None, "First convolution.", panel=ENCODER, choices=("3x3", "7x7"))
+    stem: str | None = option(None, "First convolution.", panel=ENCODER, choices=("3x3", "7x7", "10x10", "11x11"))
     init_from: Path | None = option(None, "Start from the weights of this run or checkpoint.", panel=ENCODER)
     epochs: int = option(50, "Passes over the images.", panel=OPTIMISATION, minimum=1)
     batch_size: int = option(128, "Images in one step, over all processes.", panel=OPTIMISATION, minimum=2)
@@ -105,12 +122,16 @@ class PretrainConfig:
     lr: float = option(1e-3, "Learning rate.", panel=OPTIMISATION, above=0)
     weight_decay: float = option(0.0, "Decay of the weights.", panel=OPTIMISATION, minimum=0)
     schedule: str = option("cosine", "Learning rate over time.", panel=OPTIMISATION,
-                           choices=("cosine", "constant", "plateau"))  # fmt: skip
+                           choices=("cosine", "constant", "plateau", "step"))  # fmt: skip
+    gamma: float = option(0.5, "Factor on the learning rate after every epoch.", panel=OPTIMISATION, above=0, maximum=1,
+                          only_with=("schedule", "step"))  # fmt: skip
     warmup_epochs: float = option(1.0, "Epochs of linear warm-up.", panel=OPTIMISATION, minimum=0)
     grad_clip: float = option(1.0, "Largest norm of the gradient; 0 clips nothing.", panel=OPTIMISATION, minimum=0)
     patience: int = option(0, "Stop after this many epochs without a better validation loss; 0 never stops.",
                            panel=OPTIMISATION, minimum=0)  # fmt: skip
-    augment: str = option("small", "Augmentation of the training images.", panel=OPTIMISATION, choices=AUGMENTATIONS)
+    augment: str | None = option(
+        None, "Augmentation of the training images.", panel=OPTIMISATION, choices=AUGMENTATIONS
+    )
     seed: int = _seed("Seed of weights, order, augmentation and validation split.")
     device: str = _device()
     precision: str = _precision()
@@ -138,8 +159,11 @@ class ExtractFeaturesConfig:
                              minimum=0, maximum=4096, only_with=("raw_pixels", True))  # fmt: skip
     layer: str = option("latent", "The layer whose output is stored.", panel=ENCODER,
                         only_with=("raw_pixels", False))  # fmt: skip
-    pool: str = option("flatten", "What becomes of a feature map.", panel=ENCODER, choices=("flatten", "avg"),
+    pool: str = option("flatten", "What becomes of a feature map: all of it, its mean, or it resized to about "
+                       "--max-features numbers.", panel=ENCODER, choices=("flatten", "avg", "resize"),
                        only_with=("raw_pixels", False))  # fmt: skip
+    max_features: int = option(9600, "Numbers that a resized map keeps at most.", panel=ENCODER, minimum=1,
+                               only_with=("pool", "resize"))  # fmt: skip
     batch_size: int = option(256, "Images in one forward pass.", panel=MACHINE, minimum=1, identity=False)
     device: str = _device()
     precision: str = _precision("fp32")
@@ -173,6 +197,7 @@ class ProbeConfig(LabelOptions):
     """Score frozen features."""
 
     run: Path = option(None, "The run whose features are scored.", panel=DATA, positional=True, required=True)
+    layer: str = option("latent", "The layer whose features are scored.", panel=EVALUATION)
     kind: str = option("linear", "The classifier.", panel=EVALUATION, choices=tuple(PROBES))
     strengths: tuple[float, ...] | None = option(None, "Inverse regularisation strengths to choose from (scikit-learn's C).",
                                                  panel=EVALUATION, above=0)  # fmt: skip

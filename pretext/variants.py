@@ -6,14 +6,18 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from pretext.catalog import ENCODERS, LOSSES, OBJECTIVES, PROBES, PROTOCOLS, SOURCES
+from pretext.catalog import COLOR_SPACES, ENCODERS, LOSSES, OBJECTIVES, PROBES, PROTOCOLS, SOURCES, SPLIT_ENCODERS
 from pretext.config import flag_name
 from pretext.errors import ConfigError
 from pretext.registry import Registry, Variant
 
+# The rows that a pretraining config means, by the option that chose them, each with the options it reads.
+Parts = dict[str, tuple[Variant, dict[str, Any]]]
+
 # Which option of a stage chooses a row of which table.
 CHOOSERS: dict[str, Registry] = {
-    "source": SOURCES, "objective": OBJECTIVES, "loss": LOSSES, "encoder": ENCODERS, "kind": PROBES, "protocol": PROTOCOLS,
+    "source": SOURCES, "color_space": COLOR_SPACES, "objective": OBJECTIVES, "loss": LOSSES, "encoder": ENCODERS,
+    "kind": PROBES, "protocol": PROTOCOLS,
 }  # fmt: skip
 
 
@@ -51,31 +55,78 @@ def choose_row(config: Any, chooser: str, explicit: Collection[str]) -> tuple[Va
     return row, row.options({name: getattr(config, name) for name in row.reads})
 
 
-def choose_pretraining(config: Any, explicit: Collection[str]) -> dict[str, tuple[Variant, dict[str, Any]]]:
+def choose_pretraining(config: Any, explicit: Collection[str]) -> Parts:
     """The objective, loss and encoder that a pretraining config means, each with the options it reads.
 
     Raises:
         ConfigError: If an option was given that none of them reads.
     """
-    objective, encoder = OBJECTIVES[config.objective], ENCODERS[config.encoder]
-    chosen = {"objective": objective, "encoder": encoder}
+    objective = OBJECTIVES[config.objective]
+    chosen = {"objective": objective, "encoder": ENCODERS[config.encoder or objective.reads["encoder"]]}
     if "loss" in objective.reads:
         chosen["loss"] = LOSSES[config.loss or objective.reads["loss"]]
-    problems = unread_options(config, explicit, chosen)
-    if not objective.trains:
-        fields = {field.name: field for field in dataclasses.fields(config)}
-        problems += [f"{flag_name(fields[name])} means nothing to --objective {objective.name}, which trains nothing"
-                     for name in sorted(explicit) if _is_of_training(fields[name])]  # fmt: skip
+    fields = {field.name: field for field in dataclasses.fields(config)}
+    idle = [name for name in sorted(explicit) if not objective.trains and _is_of_training(fields[name])]
+    problems = unread_options(config, set(explicit) - set(idle), chosen) + _misfits(config, objective, chosen)
+    problems += [f"{flag_name(fields[name])} means nothing to --objective {objective.name}, which trains nothing"
+                 for name in idle]  # fmt: skip
     if problems:
         raise ConfigError(problems)
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     return {option: (row, row.options(values)) for option, row in chosen.items()}
 
 
+def _misfits(config: Any, objective: Variant, chosen: Mapping[str, Variant]) -> list[str]:
+    """One line for every option that has a value with which the objective can't work."""
+    fields = {field.name: field for field in dataclasses.fields(config)}
+    lines = []
+    for name, allowed in objective.fits.items():
+        value = chosen[name].name if name in chosen else getattr(config, name) or objective.reads[name]
+        if value not in allowed:
+            lines.append(f"--objective {objective.name} works with {flag_name(fields[name])} {' or '.join(allowed)}; "
+                         f"chosen is {value}")  # fmt: skip
+    if config.color_space and "encoder" not in objective.fits and chosen["encoder"].name not in SPLIT_ENCODERS:
+        lines.append(f"--color-space works with --encoder {' or '.join(SPLIT_ENCODERS)}; chosen is "
+                     f"{chosen['encoder'].name}")  # fmt: skip
+    return lines
+
+
 def _is_of_training(field: dataclasses.Field[Any]) -> bool:
     """Whether only a training reads an option; the seed decides the first weights too."""
     others = ("val_fraction", "precision", "keep", "save_every", "log_every")
     return field.name in others or (field.metadata["panel"] == "Optimisation" and field.name != "seed")
+
+
+def default_run_name(data: str, parts: Parts, seed: int) -> str:
+    """Such as `stl10-cnn-pse4-s0`: what differs from the defaults is in the name."""
+    objective = parts["objective"][0]
+    words = [data, _word(*parts["encoder"])]
+    if objective.name != "autoencode":
+        words.append(_word(*parts["objective"]))
+    if "loss" in parts and (objective.name == "autoencode" or parts["loss"][0].name != objective.reads["loss"]):
+        words.append(_word(*parts["loss"]))
+    return "-".join([*words, f"s{seed}"])
+
+
+# Options whose values stand in a run's name even where they are the row's defaults, and options that never do.
+ALWAYS_NAMED = ("sigma", "color_space", "noise", "noise_level")
+NEVER_NAMED = ("loss", "encoder", "augment")
+DEFAULT_TARGET_SIZE = 12
+
+
+def _word(row: Variant, options: Mapping[str, Any]) -> str:
+    """A variant's name and the values of its options; of most only where they are not the row's defaults."""
+    word = row.name + (f"{options['sigma']:g}" if "sigma" in options else "")
+    for name, value in options.items():
+        if value is None or name in (*NEVER_NAMED, "sigma"):
+            continue
+        default = DEFAULT_TARGET_SIZE if name == "target_size" else row.reads[name]
+        if name in ALWAYS_NAMED:
+            word += f"-{value:g}" if isinstance(value, float) else f"-{value}"
+        elif value != default:
+            short = name.replace("_dim", "").replace("_size", "")
+            word += f"-{short}{value:g}" if isinstance(value, (int, float)) else f"-{value}"
+    return word
 
 
 def default_text(name: str, options: Collection[str]) -> str | None:

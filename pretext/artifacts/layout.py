@@ -9,11 +9,17 @@ from pretext.catalog import SOURCES
 from pretext.errors import ArtifactError, UsageError
 
 MANIFEST = "manifest.json"
+LAB, TARGETS = "lab", "targets"
+LATENT = "latent"  # the layer of an encoder's output vector, which files need not name
 
 
 @dataclass(frozen=True, slots=True)
 class DataLayout:
-    """A prepared data set: `manifest.json`, `SPLIT-00000-of-00012.arrow`, `rejected.parquet`."""
+    """A prepared data set: `manifest.json`, `SPLIT-00000-of-00012.arrow`, `rejected.parquet`.
+
+    Beside the images lie what was computed from them, each with a record `STEM.manifest.json` and, for every shard, a
+    file `SPLIT-00000-of-00012.STEM.arrow`; its stem is `lab` or `targets-SPACE-SIZE`.
+    """
 
     folder: Path
 
@@ -27,6 +33,24 @@ class DataLayout:
 
     def shard(self, split: str, index: int, count: int) -> Path:
         return self.folder / f"{split}-{index:05d}-of-{count:05d}.arrow"
+
+    def record(self, stem: str) -> Path:
+        """The manifest of what was computed from the images."""
+        return self.folder / f"{stem}.{MANIFEST}"
+
+    def beside(self, shard: str, stem: str) -> Path:
+        """The file of what was computed from one shard of images, given by its name."""
+        return self.folder / f"{shard.removesuffix('.arrow')}.{stem}.arrow"
+
+    def target_stems(self) -> list[str]:
+        """The stems of all target sets that were begun, finished or not, in order."""
+        names = (path.name.removesuffix(f".{MANIFEST}") for path in self.folder.glob(f"{TARGETS}-*.{MANIFEST}"))
+        return sorted(names)
+
+    def computed(self) -> list[Path]:
+        """Every record and file that depends on the images: the records first, then all shards and what a kill left."""
+        records = [self.record(stem) for stem in (LAB, *self.target_stems())]
+        return records + sorted(self.folder.glob("*.arrow")) + sorted(self.folder.glob(".*.tmp"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +75,9 @@ class RunLayout:
     def metrics(self) -> Path:
         return self.folder / "metrics.parquet"
 
-    @property
-    def reconstructions(self) -> Path:
-        return self.folder / "reconstructions.png"
+    def picture(self, name: str) -> Path:
+        """A picture of what was learned: `reconstructions` or `colorizations`."""
+        return self.folder / f"{name}.png"
 
     @property
     def resume(self) -> Path:
@@ -61,10 +85,15 @@ class RunLayout:
 
     @property
     def features(self) -> Path:
-        return self.folder / "features.parquet"
+        """The encoder's vectors, or the pixels of the control."""
+        return self.features_of(LATENT)
+
+    def features_of(self, layer: str) -> Path:
+        """One layer's features; those of several layers lie beside each other."""
+        return self.folder / f"{features_stem(layer)}.parquet"
 
     def record(self, stem: str) -> Path:
-        """The manifest of a later stage's output, such as `features` or `probe-linear`."""
+        """The manifest of a later stage's output, such as `features-conv3` or `probe-linear`."""
         return self.folder / f"{stem}.{MANIFEST}"
 
     def result(self, stem: str) -> Path:
@@ -83,8 +112,17 @@ class RunLayout:
         return self.folder / f"{stem}-resume"
 
 
-def probe_stem(kind: str) -> str:
-    return f"probe-{kind}"
+def features_stem(layer: str = LATENT) -> str:
+    return "features" if layer == LATENT else f"features-{layer}"
+
+
+def targets_stem(color_space: str, size: int) -> str:
+    """The stem of one set of colour targets."""
+    return f"{TARGETS}-{color_space}-{size}"
+
+
+def probe_stem(kind: str, layer: str = LATENT) -> str:
+    return f"probe-{kind}" if layer == LATENT else f"probe-{kind}-{layer}"
 
 
 def fine_tune_stem(protocol: str) -> str:
@@ -93,9 +131,17 @@ def fine_tune_stem(protocol: str) -> str:
 
 def result_stems(folder: Path) -> list[str]:
     """The stems of the results that were begun in a run's folder, finished or not, in order."""
+    return [name for name in _stems(folder) if name.startswith(("probe-", "fine-tune-"))]
+
+
+def features_stems(folder: Path) -> list[str]:
+    """The stems of the features that were begun in a run's folder, finished or not, in order."""
+    return [name for name in _stems(folder) if name == "features" or name.startswith("features-")]
+
+
+def _stems(folder: Path) -> list[str]:
     suffix = f".{MANIFEST}"
-    names = (path.name.removesuffix(suffix) for path in folder.glob(f"*{suffix}"))
-    return sorted(name for name in names if name.startswith(("probe-", "fine-tune-")))
+    return sorted(path.name.removesuffix(suffix) for path in folder.glob(f"*{suffix}"))
 
 
 def find_data(data_dir: Path, name: str | None) -> DataLayout:

@@ -72,7 +72,7 @@ class Record:
         found = read_manifest(self.path)
         differences = self._differences(found)
         if overwrite and (differences or found["status"] == "done"):
-            self._doomed = [self.path.parent / name for name in found["outputs"]] + list(stale)
+            self._doomed = list(stale) + [self.path.parent / name for name in found["outputs"]]
             return False
         if differences:
             raise ArtifactError(f"{self.path.parent} already holds another {self.stage}: {'; '.join(differences)}",
@@ -87,6 +87,13 @@ class Record:
             return False
         self.content = found
         return True
+
+    def is_same(self) -> bool:
+        """Whether the whole output of this very request is there; another one is no error."""
+        if not self.path.exists():
+            return False
+        found = read_manifest(self.path)
+        return found["status"] == "done" and not self._differences(found) and not missing_outputs(self.path, found)
 
     def begin(self, resolved: Mapping[str, Any], *, seed: int | None, device: str | None = None) -> None:
         """Write the manifest with status `running`, before any work, and remove what is replaced."""

@@ -1,12 +1,14 @@
 """Scores and per-image predictions: one schema for every probe and fine-tune protocol.
 
-`probe-KIND.json` and `fine-tune-PROTOCOL.json` hold, with scores as fractions in 0..1:
+`probe-KIND.json`, `probe-KIND-LAYER.json` and `fine-tune-PROTOCOL.json` hold, with scores as fractions in 0..1:
 
     schema            1
-    kind              "probe-linear", "fine-tune-frozen", ...
-    protocol          {name: "kfold" | "official", k, fold_seed, test: "test split" | "held-out folds", ...options}
+    kind              "probe-linear", "fine-tune-frozen", ...; the same whatever the layer
+    protocol          {name: "kfold" | "official", k, fold_seed, test: "test split" | "held-out folds", ...options};
+                      `stratified` where there are few-label sets, `layer` under the head of a fine-tuning
     data              {name, fingerprint, class_names, num_train, num_test}
-    encoder           {name, parameters, num_features, layer, ...options}; name "pixels" for the raw-pixel control
+    encoder           {name, parameters, num_features, layer, pool, ...options}; name "pixels" for the raw-pixel
+                      control; what was read of it (num_features, layer, pool, max_features) for probes only
     objective         {name, loss, ...options}; {name: "none"} for raw pixels
     pretraining       {data, split, num_images, images_seen}, or null for controls without it
     seed              the pretraining seed

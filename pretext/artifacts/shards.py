@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from pretext.artifacts.atomic import atomic_path, content_sha256
-from pretext.artifacts.layout import DataLayout
-from pretext.artifacts.manifest import require_done
+from pretext.artifacts.layout import LAB, TARGETS, DataLayout
+from pretext.artifacts.manifest import missing_outputs, read_manifest, require_done
+from pretext.artifacts.rows import Rows, open_tensors
 from pretext.errors import ArtifactError
 
 COLUMNS = {
@@ -133,12 +134,78 @@ class DataSet:
         Raises:
             ArtifactError: If the data set has no such split.
         """
+        return Split([Shard(self.layout.folder / shard["file"]) for shard in self.shards(name)], self.image_size)
+
+    def shards(self, split: str) -> list[dict[str, Any]]:
+        """`file`, `num_images` and `sha256` of every shard of one split, or of several joined by +.
+
+        Raises:
+            ArtifactError: If the data set has no such split.
+        """
         splits = self.manifest["summary"]["splits"]
-        parts = name.split("+")
+        parts = split.split("+")
         if absent := [part for part in parts if part not in splits]:
             raise ArtifactError(f"data set {self.name} has no split '{absent[0]}'; it has {', '.join(splits)}")
-        files = [shard["file"] for part in parts for shard in splits[part]["shards"]]
-        return Split([Shard(self.layout.folder / file) for file in files], self.image_size)
+        return [shard for part in parts for shard in splits[part]["shards"]]
+
+    def lab(self, split: str) -> Rows | None:
+        """The split's images in Lab, (H, W, 3) uint8 code or float16 in 0..1 each; None where none were prepared.
+
+        Raises:
+            ArtifactError: If there is no such split, or the Lab images are unfinished, broken or of other images.
+        """
+        if not self.layout.record(LAB).exists():
+            return None
+        content = self._computed(LAB, "lab")
+        dtype = np.dtype(content["request"]["lab_dtype"])
+        return self._tensors(split, LAB, "lab", (self.image_size, self.image_size, 3), dtype)
+
+    def target_sets(self) -> dict[str, dict[str, Any]]:
+        """The manifest of every finished, whole set of colour targets of these images, by its stem."""
+        found = {stem: read_manifest(self.layout.record(stem)) for stem in self.layout.target_stems()}
+        return {stem: content for stem, content in found.items()
+                if content["status"] == "done" and self._is_parent(content)
+                and not missing_outputs(self.layout.record(stem), content)}  # fmt: skip
+
+    def targets(self, split: str, stem: str) -> Rows:
+        """One set of colour targets, (2, S, S) int16 each: the bins of both groups of channels.
+
+        Args:
+            split: A split, or several joined by +.
+            stem: `targets-SPACE-SIZE`.
+
+        Raises:
+            ArtifactError: If there is no such split or set, or the set is unfinished, broken or of other images.
+        """
+        space, _, size = stem.removeprefix(f"{TARGETS}-").rpartition("-")
+        if stem not in self.layout.target_stems():
+            there = ", ".join(self.target_sets()) or "no colour targets"
+            raise ArtifactError(f"data set {self.name} has no {stem}; it has {there}",
+                                hint=f"{self._command(space or 'SPACE')} --target-size {size}")  # fmt: skip
+        content = self._computed(stem, f"{space} --target-size {size}")
+        side = int(content["request"]["target_size"])
+        return self._tensors(split, stem, "target", (2, side, side), np.dtype(np.int16))
+
+    def _computed(self, stem: str, space: str) -> dict[str, Any]:
+        """The manifest of what was computed from the images."""
+        path = self.layout.record(stem)
+        content = require_done(path, hint=self._command(space))
+        if not self._is_parent(content):
+            raise ArtifactError(f"{path} was made from other images than those of data set {self.name}",
+                                hint=f"{self._command(space)} --overwrite")  # fmt: skip
+        return content
+
+    def _command(self, space: str) -> str:
+        """The command that adds a colour space; what else was given when the images were made, it needs again."""
+        asked = (self.manifest["request"].get("source", "SOURCE"), self.manifest["config"].get("path"))
+        return f"pretext prepare-data {' '.join(word for word in asked if word)} --color-space {space}"
+
+    def _is_parent(self, content: dict[str, Any]) -> bool:
+        return [parent["fingerprint"] for parent in content["parents"]] == [self.fingerprint]
+
+    def _tensors(self, split: str, stem: str, column: str, row_shape: tuple[int, ...], dtype: np.dtype) -> Rows:
+        files = [(self.layout.beside(shard["file"], stem), shard["num_images"]) for shard in self.shards(split)]
+        return open_tensors(files, column, row_shape, dtype)
 
 
 def open_data(layout: DataLayout) -> DataSet:
@@ -159,26 +226,15 @@ def data_fingerprint(image_size: int, shards: dict[str, list[str]]) -> str:
 
 
 class Split:
-    """The images of one split, in order, over all its shards."""
+    """One split, in order, over all its shards; `images` are its rows (H, W, 3) uint8 sRGB."""
 
     def __init__(self, shards: list[Shard], image_size: int) -> None:
-        self.image_size = image_size
         self._shards = shards
-        self._views = [view for shard in shards for view in shard.image_views]
-        self._starts = np.cumsum([0, *(len(view) for view in self._views)])
+        self.images = Rows([view for shard in shards for view in shard.image_views],
+                           (image_size, image_size, 3), np.dtype(np.uint8))  # fmt: skip
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
-
-    def read_images(self, index_B: np.ndarray, out_BHWC: np.ndarray | None = None) -> np.ndarray:
-        """Copy the images at these positions into one array (B, H, W, 3) uint8; the only copy that is made."""
-        if out_BHWC is None:
-            out_BHWC = np.empty((len(index_B), self.image_size, self.image_size, 3), np.uint8)
-        owner_B = np.searchsorted(self._starts, index_B, side="right") - 1
-        for owner in np.unique(owner_B):
-            here = np.flatnonzero(owner_B == owner)
-            out_BHWC[here] = self._views[owner][index_B[here] - self._starts[owner]]
-        return out_BHWC
+        return len(self.images)
 
     def ids(self) -> list[str]:
         return [value for shard in self._shards for value in shard.table["id"].to_pylist()]

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from pretext.augment.batched import apply_draws, augment_batch
 from pretext.augment.draws import Draws, draw
+from pretext.augment.noise import NOISES, corrupt
 from pretext.augment.presets import AUGMENTATIONS, Augmentation, get_augmentation
 
-__all__ = ["AUGMENTATIONS", "Augmentation", "Draws", "apply_draws", "augment_batch", "draw", "get_augmentation"]
+__all__ = [
+    "AUGMENTATIONS",
+    "NOISES",
+    "Augmentation",
+    "Draws",
+    "apply_draws",
+    "augment_batch",
+    "corrupt",
+    "draw",
+    "get_augmentation",
+]

@@ -81,6 +81,12 @@ class Augmentation:
         return self.is_resized_crop or self.is_perspective or self.rotation_degrees > 0
 
     @property
+    def changes_colours(self) -> bool:
+        """Whether colours may appear that the image does not have: adjusted, blended, or the black of what is uncovered."""
+        is_adjusted = max(self.brightness, self.contrast, self.saturation, self.hue) > 0
+        return is_adjusted or self.crop_padding > 0 or self.is_warp
+
+    @property
     def is_random(self) -> bool:
         """Whether anything is drawn at all."""
         return any(getattr(self, field.name) != field.default for field in fields(self))
@@ -88,6 +94,7 @@ class Augmentation:
 
 AUGMENTATIONS = {
     "none": Augmentation(),
+    "flip": Augmentation(flip_probability=0.5),
     "small": Augmentation(brightness=0.05, contrast=0.05, crop_padding=4, flip_probability=0.5),
     "strong": Augmentation(
         brightness=0.2,
@@ -102,7 +109,8 @@ AUGMENTATIONS = {
         perspective_probability=0.2,
     ),
 }
-"""By name: "small" is for pretraining, "strong" for training a classifier on few labels."""
+"""By name: "flip" suits any three channels; "small" is for pretraining, "strong" for training a classifier on few
+labels."""
 
 
 def get_augmentation(preset: str | Augmentation) -> Augmentation:

@@ -1,13 +1,17 @@
-"""The decoder that turns an encoder's feature vector back into an image, for autoencoders."""
+"""Decoders that turn an encoder's code, a vector or a map, back into an image, for autoencoders."""
 
 from __future__ import annotations
 
+import itertools
+
 from torch import Tensor, nn
 
-from pretext.encoders.base import scale_channels
+from pretext.encoders.base import Encoder, scale_channels
+from pretext.encoders.conv4 import Conv4
 
 CHANNELS = (256, 256, 128, 64, 32)
 UPS = ("up1", "up2", "up3", "up4")
+WIDEST, NARROWEST = 256, 16
 
 
 class Decoder(nn.Module):
@@ -75,3 +79,80 @@ def build_decoder(*, image_size: int = 96, width: float = 1.0, latent_dim: int =
         ValueError: If an argument is out of its range.
     """
     return Decoder(image_size=image_size, width=width, latent_dim=latent_dim)
+
+
+class MapDecoder(nn.Module):
+    """From a map to an image: nearest upsampling, each time followed by a 3x3 convolution, batch norm and ReLU.
+
+    Of the image's size, its half, its quarter and so on, the map grows to all that are larger than itself. Channels
+    halve each time, from the map's to at most 256 * `width` and at least 16; a last 3x3 convolution and a sigmoid make
+    the image.
+    """
+
+    def __init__(self, *, code_shape: tuple[int, ...], image_size: int, width: float) -> None:
+        super().__init__()
+        before, grid, _ = self.code_shape = code_shape
+        sizes = [image_size]
+        while (half := (sizes[0] + 1) // 2) > grid:
+            sizes.insert(0, half)
+        after = min(before, 2 * scale_channels(WIDEST, width))
+        blocks: list[nn.Module] = []
+        for size in sizes:
+            after = max(NARROWEST, after // 2)
+            up, convolution = nn.Upsample(size=size), nn.Conv2d(before, after, kernel_size=3, padding=1)
+            blocks.append(nn.Sequential(up, convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True)))
+            before = after
+        self.ups = nn.Sequential(*blocks)
+        self.paint = nn.Conv2d(before, 3, kernel_size=3, padding=1)
+
+    def forward(self, code_BCHW: Tensor) -> Tensor:
+        """Decode maps of `code_shape` to image01_BCHW; ValueError if they have another."""
+        _check_code(code_BCHW, self.code_shape)
+        image01_BCHW: Tensor = self.paint(self.ups(code_BCHW)).sigmoid()
+        return image01_BCHW
+
+
+class Conv4Decoder(nn.Module):
+    """The mirror of `build_conv4`: four transposed 4x4 convolutions of stride 2, ReLU between, and a sigmoid."""
+
+    def __init__(self, *, code_shape: tuple[int, ...], widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.code_shape = code_shape
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise((*reversed(widths), 3)):
+            layers += [nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1), nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers[:-1], nn.Sigmoid())
+
+    def forward(self, code_BCHW: Tensor) -> Tensor:
+        """Decode maps of `code_shape` to image01_BCHW; ValueError if they have another."""
+        _check_code(code_BCHW, self.code_shape)
+        image01_BCHW: Tensor = self.layers(code_BCHW)
+        return image01_BCHW
+
+
+def _check_code(code_BCHW: Tensor, code_shape: tuple[int, ...]) -> None:
+    if code_BCHW.shape[1:] != code_shape:
+        raise ValueError(f"code must be (B, {', '.join(map(str, code_shape))}), got {tuple(code_BCHW.shape)}")
+
+
+def build_decoder_for(encoder: Encoder, *, width: float = 1.0) -> nn.Module:
+    """The decoder that fits an encoder: from its layer `code_layer` to sRGB images of its size.
+
+    Args:
+        encoder: Any encoder. A vector is decoded as by `build_decoder`; conv4's map by its mirror; other maps by
+            repeated upsampling and convolution, down from at most 256 * `width` channels.
+        width: Factor on the decoder's channels, each rounded to a multiple of 8; the mirror of conv4 is as wide as
+            conv4.
+
+    Returns:
+        A module from that layer's output to image01_BCHW in [0, 1]. The weights are PyTorch's default initialisation,
+        drawn from the global generator.
+
+    Raises:
+        ValueError: If `width` is not positive, or a vector's image size is no multiple of 16.
+    """
+    if isinstance(encoder, Conv4):
+        return Conv4Decoder(code_shape=encoder.code_shape, widths=encoder.widths)
+    if len(encoder.code_shape) == 3:
+        return MapDecoder(code_shape=encoder.code_shape, image_size=encoder.image_size, width=width)
+    return build_decoder(image_size=encoder.image_size, width=width, latent_dim=encoder.num_features)

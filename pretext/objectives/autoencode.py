@@ -1,4 +1,4 @@
-"""Autoencoding: image to vector to image."""
+"""Autoencoding: image to code to image."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pretext.encoders.base import Encoder
-from pretext.encoders.decoders import build_decoder
-from pretext.objectives.base import Objective
+from pretext.encoders.decoders import build_decoder_for
+from pretext.objectives.base import Objective, Setting, View
 from pretext.objectives.pictures import image_table
 
 
@@ -21,19 +21,25 @@ class Autoencode(Objective):
 
     def forward(self, image01_BCHW: Tensor) -> Tensor:
         """Reconstruct images; (B, 3, H, W) in 0..1 to the same."""
-        return self.decoder(self.encoder(image01_BCHW))
+        return self.decoder(self.encoder.encode(image01_BCHW, self.encoder.code_layer))
 
-    def loss_of(self, image01_BCHW: Tensor) -> Tensor:
-        return self.loss(self(image01_BCHW), image01_BCHW)
+    def loss_of(self, view: View) -> Tensor:
+        return self.loss(self(self.seen(view)), view.input01_BCHW)
+
+    def seen(self, view: View) -> Tensor:
+        """What the encoder gets to see of a batch."""
+        return view.input01_BCHW
 
     @torch.no_grad()
-    def picture(self, image01_BCHW: Tensor) -> Image.Image:
-        reconstruction = self(image01_BCHW).float()
-        residual = (reconstruction - image01_BCHW).abs()
-        return image_table({"original": image01_BCHW, "reconstruction": reconstruction, "|residual| x 2": 2 * residual})
+    def picture(self, view: View) -> Image.Image:
+        seen, original = self.seen(view), view.input01_BCHW
+        reconstruction = self(seen).float()
+        rows = {"original": original} | ({} if seen is original else {"seen": seen})
+        residual = (reconstruction - original).abs()
+        return image_table(rows | {"reconstruction": reconstruction, "|residual| x 2": 2 * residual})
 
 
-def build_autoencode(*, encoder: Encoder, loss: nn.Module, width: float) -> Autoencode:
-    """An autoencoder whose decoder mirrors the slides' (Golmakani), as wide as the encoder."""
-    decoder = build_decoder(image_size=encoder.image_size, width=width, latent_dim=encoder.num_features)
-    return Autoencode(encoder, decoder, loss)
+def build_autoencode(setting: Setting) -> Autoencode:
+    """An autoencoder whose decoder is the encoder's counterpart, as wide as the encoder."""
+    assert setting.loss is not None
+    return Autoencode(setting.encoder, build_decoder_for(setting.encoder, width=setting.width), setting.loss)

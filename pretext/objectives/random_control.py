@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from pretext.encoders.base import Encoder
-from pretext.objectives.base import Objective
+from pretext.objectives.base import Objective, Setting
 
 
 class RandomControl(Objective):
@@ -16,6 +14,6 @@ class RandomControl(Objective):
         self.encoder = encoder
 
 
-def build_random(*, encoder: Encoder, loss: nn.Module | None, width: float) -> RandomControl:
+def build_random(setting: Setting) -> RandomControl:
     """Wrap the encoder; there is no loss and nothing else to build."""
-    return RandomControl(encoder)
+    return RandomControl(setting.encoder)

@@ -26,22 +26,43 @@ class Answer:
 
 
 def answer(study: Study) -> Answer:
-    """Which method is best, by how much, and how sure that is."""
-    parts = [(evaluation.label, _evaluation_sentences(evaluation)) for evaluation in study.evaluations]
-    if not any(best_trained(evaluation) for evaluation in study.evaluations):
+    """Which method is best, by how much, and how sure that is.
+
+    Of an encoder that was probed at several layers, its output vector speaks (see `Family`): choosing the best layer on
+    the test images would flatter the encoders with many. What another layer scores is said beside it.
+    """
+    primary = study.primary
+    parts = [(evaluation.label, _evaluation_sentences(evaluation) + _layer_sentences(study, evaluation))
+             for evaluation in primary]  # fmt: skip
+    if not any(best_trained(evaluation) for evaluation in primary):
         return Answer("No finished result of a pretrained encoder is here yet.", parts)
     contests: dict[str, list[Evaluation]] = {}
-    for evaluation in study.evaluations:
+    for evaluation in primary:
         if len(_trained(evaluation)) > 1:
             contests.setdefault(evaluation.data, []).append(evaluation)
     if not contests:
         return Answer("No two pretrained encoders were measured alike: there is nothing to choose between yet.", parts)
-    several = len({evaluation.data for evaluation in study.evaluations}) > 1
+    several = len({evaluation.data for evaluation in primary}) > 1
     sentences = [(f"On {data}, among" if several else "Among") + _headline(found) for data, found in contests.items()]
-    beaten = sum(evaluation.entries[0].method.is_control for evaluation in study.evaluations if _trained(evaluation))
+    beaten = sum(evaluation.entries[0].method.is_control for evaluation in primary if _trained(evaluation))
     if beaten:
-        sentences.append(f"In {beaten} of {len(study.evaluations)} evaluations a control scores higher than they do.")
+        sentences.append(f"In {beaten} of {len(primary)} evaluations a control scores higher than they do.")
     return Answer(" ".join(sentences), parts)
+
+
+def _layer_sentences(study: Study, primary: Evaluation) -> list[str]:
+    """The best layer of any pretrained encoder, if it is another than the one that is compared."""
+    others = [(entry, evaluation) for evaluation in study.layers_of(primary.family) if evaluation is not primary
+              if (entry := best_trained(evaluation))]  # fmt: skip
+    if not others:
+        return []
+    best, where = max(others, key=lambda pair: pair[0].top1)
+    here = best_trained(primary)
+    if here is not None and here.top1 >= best.top1:
+        return [f"No other layer scores higher; the next is {where.layer} of {best.method.label}, "
+                f"{percent(best.top1)} %."]  # fmt: skip
+    return [f"The highest layer of all is {where.layer} of {best.method.label}, {percent(best.top1)} %: the best of "
+            "many, chosen on the test images."]  # fmt: skip
 
 
 def _headline(evaluations: Sequence[Evaluation]) -> str:
@@ -175,9 +196,12 @@ def _missing_controls(study: Study) -> list[str]:
     wanted = {FULL_KIND: (SCRATCH,), SCRATCH_KIND: ()}
     missing: dict[str, list[str]] = {}
     for evaluation in study.evaluations:
-        usual = (RANDOM, PIXELS) if evaluation.kind.startswith("probe-") else (RANDOM,)
+        # Raw pixels have no layers: they stand beside one of them.
+        usual = (RANDOM, PIXELS) if evaluation.kind.startswith("probe-") and evaluation.is_primary else (RANDOM,)
         there = {entry.method.identity.sort for entry in evaluation.entries}
         for sort in wanted.get(evaluation.kind, usual):
             if sort not in there:
                 missing.setdefault(sort, []).append(evaluation.label)
-    return [f"Controls missing: {CONTROL_NAMES[sort]} in {', '.join(labels)}." for sort, labels in missing.items()]
+    return [f"Controls missing: {CONTROL_NAMES[sort]} in "
+            f"{', '.join(labels) if len(labels) <= LISTED else f'{len(labels)} evaluations'}."
+            for sort, labels in missing.items()]  # fmt: skip

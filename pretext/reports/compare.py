@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from pretext.artifacts.layout import LATENT
 from pretext.reports.gather import Issue, Result, Run
-from pretext.reports.grouping import Member, Method, find_groups, find_methods, leader
-from pretext.reports.naming import SCRATCH, evaluation_base, evaluation_options, label_all
+from pretext.reports.grouping import Family, Member, Method, find_families, find_methods, leader
+from pretext.reports.naming import SCRATCH, evaluation_base, evaluation_options, label_all, layer_rank, pool_of
 from pretext.statistics.bootstrap import bootstrap_interval, paired_bootstrap_interval, seed_interval
 from pretext.statistics.paired import holm, mcnemar
 
@@ -88,9 +89,22 @@ class SeedDifference:
 
 @dataclass(slots=True, kw_only=True)
 class Evaluation:
-    """Results that were measured alike on the same test images; entries from best to worst."""
+    """Results that were measured alike on the same test images; entries from best to worst.
+
+    Attributes:
+        label: What people call it; names the layer where it is not the encoder's output vector.
+        family: The same for all layers of one protocol on one set of images.
+        layer: The layer that was probed, empty for fine-tuning.
+        pool: What became of the layer's map, empty where it is none.
+        is_primary: Whether it is the one of its family that stands for the encoders as a whole.
+        options: The protocol's settings.
+    """
 
     label: str
+    family: str
+    layer: str
+    pool: str
+    is_primary: bool
     kind: str
     data: str
     options: Mapping[str, Any]
@@ -132,29 +146,56 @@ class Study:
     evaluations: list[Evaluation]
     issues: list[Issue]
 
+    @property
+    def primary(self) -> list[Evaluation]:
+        """One evaluation of each family: what headlines, figures and galleries are about."""
+        return [evaluation for evaluation in self.evaluations if evaluation.is_primary]
+
+    def layers_of(self, family: str) -> list[Evaluation]:
+        """All evaluations of one family, in the order in which an image meets their layers."""
+        found = [evaluation for evaluation in self.evaluations if evaluation.family == family]
+        return sorted(found, key=lambda evaluation: (layer_rank(evaluation.layer), evaluation.pool))
+
 
 def compare(runs: Sequence[Run]) -> Study:
     """Group runs and test what may be tested."""
     issues = [issue for run in runs for issue in run.issues]
     methods, owner = find_methods(runs)
-    groups = find_groups([(run, result) for run in runs for result in run.results])
-    several_data = len({members[0][1].content["data"]["fingerprint"] for members in groups}) > 1
-    kinds = [leader(members).kind for members in groups]
-    bases = [evaluation_base(kind, members[0][1].content["data"]["name"], several_data)
-             for kind, members in zip(kinds, groups, strict=True)]  # fmt: skip
-    options = [evaluation_options(leader(members)) for members in groups]
-    labels = label_all(bases, options)
+    families = find_families([(run, result) for run in runs for result in run.results])
+    firsts = [leader(family.groups[family.primary]) for family in families]
+    several_data = len({first.content["data"]["fingerprint"] for first in firsts}) > 1
+    options = [evaluation_options(first) for first in firsts]
+    bases = [evaluation_base(first.kind, first.content["data"]["name"], several_data) for first in firsts]
     evaluations = [
-        _evaluation(label, kind, own, members, owner, issues)
-        for label, kind, own, members in zip(labels, kinds, options, groups, strict=True)
-    ]
+        evaluation for label, own, family in zip(label_all(bases, options), options, families, strict=True)
+        for evaluation in _evaluations(label, own, family, owner, issues)
+    ]  # fmt: skip
     order = ("probe-linear", "probe-knn", "probe-mlp", "fine-tune-frozen", "fine-tune-full")
-    evaluations.sort(key=lambda e: (e.data, order.index(e.kind) if e.kind in order else len(order), e.label))
+    evaluations.sort(key=lambda e: (e.data, order.index(e.kind) if e.kind in order else len(order), e.family,
+                                    not e.is_primary))  # fmt: skip
     return Study(runs=list(runs), methods=methods, evaluations=evaluations, issues=issues)
 
 
-def _evaluation(label: str, kind: str, options: Mapping[str, Any], members: Sequence[Member],
-                owner: Mapping[tuple[str, str], Method], issues: list[Issue]) -> Evaluation:  # fmt: skip
+def _evaluations(label: str, options: Mapping[str, Any], family: Family, owner: Mapping[tuple[str, str], Method],
+                 issues: list[Issue]) -> list[Evaluation]:  # fmt: skip
+    """One evaluation for each layer of a family."""
+    found = []
+    layers = [layer for layer, _ in family.groups]
+    for (layer, pool), members in family.groups.items():
+        words = [label, *([layer] if layer not in ("", LATENT) else []), *([pool] if layers.count(layer) > 1 else [])]
+        first = leader(members)
+        entries, pairs, differences = _contest(members, owner, issues)
+        found.append(Evaluation(
+            label=", ".join(words), family=label, layer=layer, pool=pool, is_primary=(layer, pool) == family.primary,
+            kind=first.kind, data=first.content["data"]["name"], options={**options, **pool_of(first)},
+            entries=entries, pairs=pairs, seed_differences=differences,
+        ))  # fmt: skip
+    return found
+
+
+def _contest(members: Sequence[Member], owner: Mapping[tuple[str, str], Method],
+             issues: list[Issue]) -> tuple[list[Entry], list[PairTest], list[SeedDifference]]:  # fmt: skip
+    """Entries from best to worst, their paired tests, and their differences over seeds."""
     by_method: dict[str, tuple[Method, dict[int | None, Result]]] = {}
     for run, result in members:
         method = owner[run.name, result.stem]
@@ -172,8 +213,7 @@ def _evaluation(label: str, kind: str, options: Mapping[str, Any], members: Sequ
     for test, p_holm in zip(pairs, holm([test.p_value for test in pairs]), strict=True):
         test.p_holm = float(p_holm)
     differences = [found for a, b in combinations(entries, 2) if (found := _seed_difference(a, b))]
-    return Evaluation(label=label, kind=kind, data=members[0][1].content["data"]["name"], options=options,
-                      entries=entries, pairs=pairs, seed_differences=differences)  # fmt: skip
+    return entries, pairs, differences
 
 
 def _entry(method: Method, results: dict[int | None, Result]) -> Entry:

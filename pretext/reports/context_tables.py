@@ -1,22 +1,31 @@
-"""What was compared, on what, at what cost, beside which published numbers, and what is missing: as tables."""
+"""What was compared, on what, at what cost, and what is missing: as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from pretext.published import METRICS, PUBLISHED, PublishedFigure, matching
-from pretext.reports.compare import Entry, Evaluation, Study
+from pretext.artifacts.layout import LATENT
+from pretext.reports.compare import Evaluation, Study
 from pretext.reports.gather import BROKEN, DONE, MISMATCHED, UNFINISHED, Run, look
 from pretext.reports.grouping import Method
-from pretext.reports.naming import PIXELS, RANDOM, SCRATCH
-from pretext.reports.tables import MARK, Column, Spread, Table, duration
+from pretext.reports.naming import EXTRACTION, PIXELS, RANDOM, SCRATCH, short
+from pretext.reports.tables import Column, Table, duration
 
 SORTS = {RANDOM: "control: weights as initialised", PIXELS: "control: no encoder, the pixels themselves",
          SCRATCH: "control: supervised, from new weights"}  # fmt: skip
-SHOWN_LOSS_OPTIONS = ("sigma", "truncate", "padding", "residual", "scale")
+NOT_SETTINGS = ("name", "k", "fold_seed", "test", *EXTRACTION)  # they have columns of their own
+SHOWN_OPTIONS = (
+    *((name, name + " {}") for name in ("sigma", "truncate", "padding", "residual", "scale")), ("bins", "{} bins"),
+    ("target_size", "{} px targets"), ("border", "{} border"), ("rebalance", "rebalance {}"), ("noise", "{} noise"),
+    ("noise_level", "noise level {}"), ("encoder.channels", "channels {}"), ("encoder.width", "width {}"),
+    ("encoder.latent_dim", "{} features"), ("encoder.stem", "{} stem"), ("encoder.image_size", "{} px"),
+    ("epochs", "{} epochs"), ("batch_size", "batch {}"), ("optimizer", "{}"), ("lr", "lr {}"),
+    ("schedule", "{} schedule"), ("gamma", "gamma {}"), ("augment", "augmentation {}"), ("precision", "{}"),
+    ("keep", "{} weights kept"),
+)  # fmt: skip
 
 
 def methods_table(study: Study) -> Table:
@@ -42,7 +51,8 @@ def _what(method: Method) -> str:
         size = options.get("encoder.pixel_size")
         return SORTS[method.identity.sort] + (f", {size} px" if size else f" ({encoder})" if encoder else "")
     loss = f", loss {options['loss']}" if options.get("loss") else ""
-    return f"{encoder}; {options.get('name')}{loss}"
+    space = f", colours {options['color_space']}" if options.get("color_space") else ""
+    return f"{encoder}; {options.get('name')}{space}{loss}"
 
 
 def _pretrained_on(method: Method) -> str:
@@ -57,13 +67,7 @@ def _pretrained_on(method: Method) -> str:
 def _how(method: Method) -> list[str]:
     """The settings of a pretrained method, each as a few words."""
     options = method.identity.options
-    named = (
-        *((name, name + " {}") for name in SHOWN_LOSS_OPTIONS), ("encoder.width", "width {}"),
-        ("encoder.latent_dim", "{} features"), ("encoder.stem", "{} stem"), ("encoder.image_size", "{} px"),
-        ("epochs", "{} epochs"), ("batch_size", "batch {}"), ("optimizer", "{}"), ("lr", "lr {}"),
-        ("schedule", "{} schedule"), ("augment", "augmentation {}"), ("precision", "{}"), ("keep", "{} weights kept"),
-    )  # fmt: skip
-    return [text.format(_value(options[name])) for name, text in named if options.get(name) is not None]
+    return [text.format(short(options[name])) for name, text in SHOWN_OPTIONS if options.get(name) is not None]
 
 
 def _parameters(method: Method) -> int | None:
@@ -85,12 +89,13 @@ def evaluations_table(study: Study) -> Table:
     columns = [
         Column("evaluation", "Evaluation"), Column("data", "Data"), Column("train_images", "Labelled images", "count"),
         Column("test_images", "Test images", "count"), Column("folds", "Training sets"),
-        Column("settings", "Settings"), Column("chosen_on", "Chosen on"), Column("notes", "Notes"),
+        Column("settings", "Settings"), Column("layers", "Layers"), Column("chosen_on", "Chosen on"),
+        Column("notes", "Notes"),
     ]  # fmt: skip
     rows = []
-    for evaluation in study.evaluations:
+    for evaluation in study.primary:
         settings = [f"{name.replace('_', ' ')} {_value(value)}" for name, value in evaluation.options.items()
-                    if name not in ("name", "k", "fold_seed", "test") and value is not None]  # fmt: skip
+                    if name not in NOT_SETTINGS and value is not None]  # fmt: skip
         contents = [result.content for result in evaluation.results]
         chosen = dict.fromkeys(str(content["selected_on"]) for content in contents)
         notes = dict.fromkeys(str(note) for content in contents for note in content.get("notes") or [])
@@ -102,11 +107,22 @@ def evaluations_table(study: Study) -> Table:
                 evaluation.num_test,
                 _folds(evaluation.options),
                 ", ".join(settings),
+                _layers(study.layers_of(evaluation.family)),
                 "; ".join(chosen),
                 " ".join(notes),
             )
         )
     return Table("evaluations", "Evaluations", columns, rows).compact()
+
+
+def _layers(evaluations: Sequence[Evaluation]) -> str:
+    """The layers that were probed, with what became of their maps; nothing where only output vectors were."""
+    words: dict[str, list[str]] = {}
+    for evaluation in evaluations:
+        words.setdefault(evaluation.pool, []).append(evaluation.layer)
+    if [found for found in words.values() if found not in ([""], [LATENT])]:
+        return "; ".join(", ".join(found) + (f" ({pool})" if pool else "") for pool, found in words.items())
+    return ""
 
 
 def _folds(options: Mapping[str, Any]) -> str:
@@ -151,61 +167,9 @@ def _speed(run: Run) -> float | None:
 
 
 def _device(run: Run) -> str:
-    facts = look(run.manifest or run.features, "device", default={})
+    facts = look(run.manifest or next(iter(run.features.values()), None), "device", default={})
     name = str(look(facts, "device", default=""))
     return str(look(facts, "processor", default=name)) if name in ("cpu", "") else name
-
-
-def published_table(study: Study) -> tuple[Table, list[str]]:
-    """Published numbers, ours under each, and whether the protocol is the same; with the notes of those shown.
-
-    Of ours, each evaluation gives the one that comes nearest: the same protocol first, then the best score.
-    """
-    columns = [
-        Column("who", "Whose"), Column("method", "Method"), Column("measured", "Measured"),
-        *(Column(metric, title, "spread") for metric, title in zip(
-            METRICS, ("Ensemble top-1, %", "Top-2, %", "Top-4, %", "One model, %"), strict=True)),
-        Column("same_protocol", "Same protocol?", MARK), Column("why", "Why not"),
-    ]  # fmt: skip
-    found: dict[str, list[PublishedFigure]] = {}
-    ours: dict[str, dict[str, tuple[bool, str, Entry, Evaluation]]] = {}
-    for evaluation in study.evaluations:
-        for entry in evaluation.entries:
-            for figure, same, why in matching(*_first(entry)):
-                found.setdefault(figure.row, [])
-                if figure not in found[figure.row]:
-                    found[figure.row].append(figure)
-                best = ours.setdefault(figure.row, {}).get(evaluation.label)
-                if best is None or (same, entry.top1) > (best[0], best[2].top1):
-                    ours[figure.row][evaluation.label] = (same, why, entry, evaluation)
-    rows: list[tuple[Any, ...]] = []
-    notes: dict[str, None] = {}
-    order = list(dict.fromkeys(figure.row for figure in PUBLISHED))
-    for row in sorted(found, key=order.index):
-        figures = {figure.metric: figure for figure in found[row]}
-        first = next(iter(figures.values()))
-        notes |= {f"{first.source}: {first.note}": None} if first.note else {}
-        theirs = [Spread(figures[metric].value, figures[metric].sd) if metric in figures else None
-                  for metric in METRICS]  # fmt: skip
-        rows.append((first.source, f"{first.method} ({first.encoder})", first.protocol, *theirs, None, ""))
-        for same, why, entry, evaluation in ours[row].values():
-            scores = (_own(entry, metric) for metric in METRICS)
-            rows.append(("ours", entry.method.label, evaluation.label, *scores, same, why))
-    return Table("published", "Published figures beside ours", columns, rows), list(notes)
-
-
-def _first(entry: Entry) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
-    result = next(iter(entry.results.values()))
-    manifest = next((run.manifest for run in entry.method.runs if run.name == result.run), None)
-    return result.content, manifest
-
-
-def _own(entry: Entry, metric: str) -> Spread | None:
-    section, name = METRICS[metric]
-    value = entry.mean_of(section, name)
-    if value is None:
-        return None
-    return Spread(value, entry.fold_sd if section == "mean" else None)
 
 
 def runs_table(study: Study) -> Table:

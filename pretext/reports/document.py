@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from PIL import Image
 
 from pretext.reports.answer import Answer, answer, best_trained, warnings
 from pretext.reports.compare import Evaluation, Study
@@ -14,7 +11,6 @@ from pretext.reports.context_tables import (
     cost_table,
     evaluations_table,
     methods_table,
-    published_table,
     runs_table,
 )
 from pretext.reports.figures import (
@@ -25,9 +21,12 @@ from pretext.reports.figures import (
     results_figure,
     sigma_figure,
 )
-from pretext.reports.gather import Run, look
+from pretext.reports.layers import grid_table, layer_panels, layers_figure, layers_table
 from pretext.reports.loss_curves import loss_figure
+from pretext.reports.loss_tables import pretext_losses_table, whole_losses
 from pretext.reports.mistakes import ImageFinder, Mistake, pick_mistakes
+from pretext.reports.pictures import KINDS, run_pictures
+from pretext.reports.published_tables import published_tables
 from pretext.reports.score_tables import (
     MATRIX_METHODS,
     Matrix,
@@ -52,7 +51,8 @@ HOW_TO_READ = (
     "of one evaluation; they hold where p is below 0.05 after it. They compare two trained networks. Whether two "
     "methods differ shows only over seeds: a lead is called established where its 95 % intervals over seeds and over "
     "test images both lie above 0. Those two are not corrected for their number.",
-    "Only results of the same evaluation are compared: the same data, test images, folds and settings.",
+    "Only results of the same evaluation are compared: the same data, test images, folds, settings and layer. Where an "
+    "encoder was probed at several layers, its output vector is compared here, and all of them under Layers.",
 )
 
 
@@ -119,20 +119,22 @@ class Document:
 def build_document(study: Study, *, title: str) -> Document:
     """Write the report's sections from a study."""
     look_of = looks(study.methods)
-    published, notes = published_table(study)
+    published, notes = published_tables(study)
     tables = [methods_table(study), evaluations_table(study), results_table(study.evaluations),
               per_run_table(study.evaluations), pairs_table(study.evaluations), seeds_table(study.evaluations),
-              few_labels_table(study.evaluations), cost_table(study), published, runs_table(study)]  # fmt: skip
+              few_labels_table(study.evaluations), layers_table(study), pretext_losses_table(study), cost_table(study),
+              *published, runs_table(study)]  # fmt: skip
     by_name = {table.name: table for table in tables}
     sections = [
         Section("compared", "What was compared, and how",
                 [by_name["methods"], by_name["evaluations"], *map(Text, HOW_TO_READ)]),
         Section("results", "Results", _results(study, look_of)),
-        Section("losses", "Loss curves", _one(loss_figure(study, look_of), "No run has a loss curve.")),
+        Section("layers", "Layers", _layers(study, look_of, by_name["layers"])),
+        Section("losses", "Pretext losses", _losses(study, look_of, by_name["pretext-losses"])),
         Section("sigma", "Sigma", _one(sigma_figure(study), "No two runs differ in nothing but sigma.")),
         Section("few-labels", "Few labels", _few_labels(study, look_of, by_name["few-labels"])),
         Section("confusion", "Confusion", _confusion(study)),
-        Section("reconstructions", "Reconstructions", _reconstructions(study)),
+        Section("pictures", "What the networks make", _pictures(study)),
         Section("mistakes", "Mistakes", _mistakes(study)),
         Section("cost", "Cost", [by_name["cost"]]),
         Section("published", "Published figures beside ours", _published(published, notes)),
@@ -146,7 +148,7 @@ def _results(study: Study, look_of: Mapping[str, Look]) -> list[Block]:
     if not study.evaluations:
         return [Text("There is no finished result yet.")]
     blocks: list[Block] = [results_figure(study, look_of)]
-    for evaluation in study.evaluations:
+    for evaluation in study.primary:
         table = results_table([evaluation], name_evaluation=False)
         table.title, table.note = "Scores", ""
         blocks += [Heading(evaluation.label), table, *_differences(evaluation)]
@@ -173,48 +175,42 @@ def _few_labels(study: Study, look_of: Mapping[str, Look], table: Table) -> list
     return [figure, Details(table)] if figure else [Text("No few-label curve was run (--labels-per-class).")]
 
 
+def _layers(study: Study, look_of: Mapping[str, Look], table: Table) -> list[Block]:
+    figure = layers_figure(study, look_of)
+    if figure is None:
+        return [Text("No run was probed at several layers (extract-features --layer, probe --layer).")]
+    labels = {method.identity.key: method.label for method in study.methods}
+    return [figure, *(grid_table(panel, labels) for panel in layer_panels(study)), Details(table)]
+
+
+def _losses(study: Study, look_of: Mapping[str, Look], table: Table) -> list[Block]:
+    whole = whole_losses(table)
+    blocks: list[Block] = [whole] if whole.rows else []
+    blocks += [Details(table)] if len(table.rows) > len(whole.rows) else []
+    return blocks + _one(loss_figure(study, look_of), "No run has a loss curve.")
+
+
 def _confusion(study: Study) -> list[Block]:
-    found = [confusion_figure(evaluation, number) for number, evaluation in enumerate(study.evaluations, 1)]
+    found = [confusion_figure(evaluation, number) for number, evaluation in enumerate(study.primary, 1)]
     pictures = [picture for picture in found if picture]
     return [Gallery(pictures)] if pictures else [Text("No pretrained encoder has been scored.")]
 
 
-def _reconstructions(study: Study) -> list[Block]:
-    """The picture of each method's first seed; those that can't be read are named."""
-    pictures: list[Picture] = []
-    missing: list[str] = []
-    for method in study.methods:
-        runs = [run for run in method.runs if run.manifest is not None and run.layout.reconstructions.exists()]
-        if not runs or method.is_control:
-            continue
-        run = min(runs, key=lambda run: (look(run.manifest, "seed") or 0, run.name))
-        content = _checked_png(run)
-        if content is None:
-            missing.append(run.name)
-            continue
-        caption = f"{method.label} (run {run.name})"
-        pictures.append(Picture(f"reconstruction-{len(pictures) + 1}", caption, f"Pictures made by {method.label}.",
-                                content, b""))  # fmt: skip
-    blocks: list[Block] = [Gallery(pictures)] if pictures else []
-    blocks += [Text(f"Their picture can't be read: {', '.join(missing)}.")] if missing else []
-    return blocks or [Text("No run has a picture of its reconstructions.")]
-
-
-def _checked_png(run: Run) -> bytes | None:
-    try:
-        content = run.layout.reconstructions.read_bytes()
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError):
-        return None
-    return content
+def _pictures(study: Study) -> list[Block]:
+    """A gallery for each kind of picture; those that can't be read are named."""
+    blocks: list[Block] = []
+    for kind, (heading, _) in KINDS.items():
+        pictures, missing = run_pictures(study, kind)
+        blocks += [Heading(heading), Gallery(pictures)] if pictures else []
+        blocks += [Text(f"Their picture can't be read: {', '.join(missing)}.")] if missing else []
+    return blocks or [Text("No run has a picture of what its network makes.")]
 
 
 def _mistakes(study: Study) -> list[Block]:
     blocks: list[Block] = []
     finder = ImageFinder()
     runs = {run.name: run for run in study.runs}
-    for number, evaluation in enumerate(study.evaluations, 1):
+    for number, evaluation in enumerate(study.primary, 1):
         entry = best_trained(evaluation)
         if entry is None:
             continue
@@ -239,12 +235,13 @@ def _mistakes(study: Study) -> list[Block]:
     return blocks or [Text("No pretrained encoder has been scored.")]
 
 
-def _published(table: Table, notes: list[str]) -> list[Block]:
-    if not table.rows:
+def _published(tables: list[Table], notes: list[str]) -> list[Block]:
+    shown = [table for table in tables if table.rows]
+    if not shown:
         return [Text("No published figure that we know of was measured in a way that these results can stand beside.")]
     text = ("A published row is followed by ours. The protocol is the same only if data, split, encoder, loss, folds, "
             "head and optimisation all agree; otherwise the numbers do not compare.")  # fmt: skip
-    return [Text(text), table, *map(Text, notes)]
+    return [Text(text), *shown, *map(Text, notes)]
 
 
 def _one(picture: Picture | None, otherwise: str) -> list[Block]:

@@ -17,7 +17,7 @@ from pretext.reports.gather import Result
 from pretext.reports.grouping import Method
 from pretext.reports.mistakes import Mistake
 from pretext.reports.naming import label_all
-from pretext.reports.score_tables import few_label_points
+from pretext.reports.score_tables import FewLabelPoint, few_label_points
 from pretext.reports.style import (
     COLORS,
     MARKERS,
@@ -40,10 +40,11 @@ LOSS_FAMILY = ("truncate", "padding", "residual", "scale")
 def results_figure(study: Study, look: Mapping[str, Look]) -> Picture:
     """A row per method, a panel per evaluation: mean over seeds, interval over test images, every seed, controls."""
     order = _rank(study)
-    lines = sum(wrap(method.label).count("\n") + 1 for method in order)
+    lines = max((wrap(method.label).count("\n") + 1 for method in order), default=1)
+    rows = max(len(order), 3) * (0.2 if lines == 1 else 0.02 + 0.13 * lines)
     with style():
-        figure, axes = panels(len(study.evaluations), height=0.55 + 0.2 * max(lines, 3), sharey=True)
-        for axis, evaluation in zip(axes, study.evaluations, strict=True):
+        figure, axes = panels(len(study.primary), height=0.55 + rows, sharey=True)
+        for axis, evaluation in zip(axes, study.primary, strict=True):
             for entry in evaluation.entries:
                 _dot(axis, entry, order.index(entry.method), look[entry.method.identity.key])
             _references(evaluation, axis.axvline)
@@ -64,7 +65,7 @@ def results_figure(study: Study, look: Mapping[str, Look]) -> Picture:
 def _rank(study: Study) -> list[Method]:
     """Measured methods, best first by the mean over evaluations of how far above the evaluation's mean they are."""
     leads: dict[str, list[float]] = {}
-    for evaluation in study.evaluations:
+    for evaluation in study.primary:
         middle = float(np.mean([entry.top1 for entry in evaluation.entries]))
         for entry in evaluation.entries:
             leads.setdefault(entry.method.identity.key, []).append(entry.top1 - middle)
@@ -101,7 +102,7 @@ def _reference_handles() -> list[Line2D]:
 
 def sigma_figure(study: Study) -> Picture | None:
     """Score against the width of the Gaussian, mse at 0; None where no two widths share all else."""
-    found = [(evaluation, series) for evaluation in study.evaluations if (series := sigma_series(evaluation))]
+    found = [(evaluation, series) for evaluation in study.primary if (series := sigma_series(evaluation))]
     if not found:
         return None
     with style():
@@ -158,25 +159,25 @@ def sigma_series(evaluation: Evaluation) -> dict[str, dict[float, Entry]]:
 def few_labels_figure(study: Study, look: Mapping[str, Look]) -> Picture | None:
     """Score against labels per class; None where no curve was run."""
     found = [evaluation for evaluation in study.evaluations if any(map(few_label_points, evaluation.entries))]
+    found = [evaluation for evaluation in found if evaluation.is_primary] or found
     if not found:
         return None
     with style():
         figure, axes = panels(len(found), height=2.6, columns=2)
         shown: dict[str, Line2D] = {}
+        has_hollow = False
         for axis, evaluation in zip(axes, found, strict=True):
             ticks: set[int] = set()
             for entry in evaluation.entries:
-                points = few_label_points(entry)
-                if not points:
-                    continue
                 own = look[entry.method.identity.key]
-                ticks |= {point.labels_per_class for point in points}
-                bars = axis.errorbar(
-                    [point.labels_per_class for point in points], [100 * point.mean for point in points],
-                    yerr=[100 * (point.sd or 0) for point in points], color=own.color, marker=own.marker,
-                    linestyle=own.line, capsize=2, elinewidth=0.7, markersize=4,
-                )  # fmt: skip
-                shown.setdefault(entry.method.label, bars.lines[0])
+                curve = few_label_points(entry)
+                ticks |= {point.labels_per_class for point in curve}
+                for filled in (True, False):
+                    points = [point for point in curve if (point.is_stratified is not False) is filled]
+                    if points:
+                        line = _few_label_line(axis, points, own, filled=filled)
+                        shown.setdefault(entry.method.label, line)
+                        has_hollow |= not filled
             axis.set_xscale("log", base=2)
             axis.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
             axis.xaxis.set_minor_locator(NullLocator())
@@ -184,8 +185,20 @@ def few_labels_figure(study: Study, look: Mapping[str, Look]) -> Picture | None:
             axis.set(title=wrap(evaluation.label), xlabel="labels per class", ylabel="top-1, %")
             axis.grid()
         legend_below(figure, list(shown.values()), list(shown))
-        return finish(figure, "few-labels", "Top-1 with few labels. Bars: standard deviation over draws and seeds.",
+        hollow = " Hollow: sets drawn regardless of class." if has_hollow else ""
+        return finish(figure, "few-labels", "Top-1 with few labels. Bars: standard deviation over draws and seeds."
+                      f"{hollow}",
                       "Curves of top-1 accuracy over the number of labels per class, a line per method.")  # fmt: skip
+
+
+def _few_label_line(axis: Axes, points: Sequence[FewLabelPoint], look: Look, *, filled: bool) -> Line2D:
+    bars = axis.errorbar(
+        [point.labels_per_class for point in points], [100 * point.mean for point in points],
+        yerr=[100 * (point.sd or 0) for point in points], color=look.color, marker=look.marker, linestyle=look.line,
+        markerfacecolor=look.color if filled else "white", linewidth=1.3 if filled else 0.8, capsize=2, elinewidth=0.7,
+        markersize=4,
+    )  # fmt: skip
+    return bars.lines[0]
 
 
 def confusion_figure(evaluation: Evaluation, number: int) -> Picture | None:

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pretext.artifacts.layout import RunLayout, result_stems
+from pretext.artifacts.layout import RunLayout, features_stems, result_stems
 from pretext.artifacts.manifest import missing_outputs, read_manifest
 from pretext.artifacts.metrics import read_metrics
 from pretext.artifacts.results import read_predictions, read_result
@@ -44,6 +44,7 @@ class Result:
         run: Name of the run it belongs to.
         stem: File name without suffix, such as probe-linear.
         stage_seed: The seed of the probe or fine-tuning itself.
+        is_stratified: Whether its few-label sets have as many images of every class; None where it does not say.
         content: The result file.
         ids: Test images.
         label_N: True classes.
@@ -55,6 +56,7 @@ class Result:
     run: str
     stem: str
     stage_seed: int | None
+    is_stratified: bool | None
     content: Mapping[str, Any]
     ids: Sequence[str]
     label_N: NDArray[np.int64]
@@ -88,7 +90,7 @@ class Run:
     Attributes:
         name: What people see: the folder's name, or its path where two have one name.
         manifest: The pretraining's manifest; None for a control without pretraining, or if it can't be used.
-        features: The feature extraction's manifest, None if there is none or it is unfinished.
+        features: The manifests of its finished feature extractions, by the name of their file: one a layer.
         curve: Rows of metrics.parquet.
         stage_seconds: Wall time of each finished stage.
     """
@@ -97,7 +99,7 @@ class Run:
     layout: RunLayout
     state: str = DONE
     manifest: dict[str, Any] | None = None
-    features: dict[str, Any] | None = None
+    features: dict[str, dict[str, Any]] = field(default_factory=dict)
     curve: list[dict[str, Any]] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
@@ -128,18 +130,19 @@ def read_run(layout: RunLayout, *, name: str) -> Run:
             return run
         if layout.metrics.exists():
             run.curve = _try(run, "metrics", lambda: read_metrics(layout.metrics)) or []
-    if layout.record("features").exists():
-        run.features = _stage_manifest(run, "features", layout.record("features"))
+    for stem in features_stems(layout.folder):
+        if made := _stage_manifest(run, stem, layout.record(stem)):
+            run.features[f"{stem}.parquet"] = made
     for stem in result_stems(layout.folder):
         manifest = _stage_manifest(run, stem, layout.record(stem))
-        result = _try(run, stem, partial(read_one, run, stem, manifest.get("seed"))) if manifest else None
+        result = _try(run, stem, partial(read_one, run, stem, manifest)) if manifest else None
         if result:
             run.results.append(result)
     return run
 
 
-def read_one(run: Run, stem: str, stage_seed: int | None) -> Result:
-    """Read one result with its predictions.
+def read_one(run: Run, stem: str, manifest: Mapping[str, Any]) -> Result:
+    """Read one result with its predictions; `manifest` is its own stage's.
 
     Raises:
         PretextError: If a file can't be read.
@@ -153,16 +156,23 @@ def read_one(run: Run, stem: str, stage_seed: int | None) -> Result:
         raise MismatchError("its predictions are empty, not finite, or of classes that do not exist")
     rank_N = (prob_NK >= np.take_along_axis(prob_NK, label_N[:, None], axis=1)).sum(axis=1) - 1
     result = Result(
-        run=run.name, stem=stem, stage_seed=stage_seed, content=content, ids=predictions.ids, label_N=label_N,
-        predicted_N=prob_NK.argmax(axis=1), confidence_N=prob_NK.max(axis=1), rank_N=rank_N,
+        run=run.name, stem=stem, stage_seed=manifest.get("seed"), is_stratified=_is_stratified(content, manifest),
+        content=content, ids=predictions.ids, label_N=label_N, predicted_N=prob_NK.argmax(axis=1),
+        confidence_N=prob_NK.max(axis=1), rank_N=rank_N,
     )  # fmt: skip
     stated, found = content["ensemble"]["top1"], result.top(1)
     if abs(stated - found) > max(RANK_TOLERANCE, 2 / len(label_N)):
         raise MismatchError(f"it states {stated:.2%} top-1, but its predictions give {found:.2%}")
     _check_parents(run, content["parents"])
-    if stem.startswith("probe-") and run.features is not None:
-        _check_parents(run, run.features["parents"])
     return result
+
+
+def _is_stratified(content: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool | None:
+    """As the result says; what is older leaves it to the options of its stage."""
+    said, unstratified = content["protocol"].get("stratified"), look(manifest, "config", "unstratified")
+    if isinstance(said, bool):
+        return said
+    return not unstratified if isinstance(unstratified, bool) else None
 
 
 class MismatchError(Exception):
@@ -226,12 +236,18 @@ def _stage_manifest(run: Run, part: str, path: Path) -> dict[str, Any] | None:
 
 def _check_parents(run: Run, parents: Sequence[Any]) -> None:
     """What was made from an earlier checkpoint or earlier features of this folder is not a result of this run."""
-    files = {"checkpoint": (run.manifest, "checkpoint.safetensors"), "features": (run.features, "features.parquet")}
     for parent in parents:
-        manifest, name = files.get(look(parent, "kind", default=""), (None, ""))
+        kind, manifest, name = look(parent, "kind"), None, ""
+        if kind == "checkpoint":
+            manifest, name = run.manifest, "checkpoint.safetensors"
+        elif kind == "features":
+            name = PurePath(str(look(parent, "path", default=""))).name
+            manifest = run.features.get(name)
         known = look(manifest, "outputs", name, "sha256")
         if known is not None and parent.get("fingerprint") != known:
             raise MismatchError(f"it was made from another {name} than the one that is here")
+        if kind == "features" and manifest is not None:
+            _check_parents(run, manifest["parents"])
 
 
 def _try(run: Run, part: str, read: Callable[[], Value]) -> Value | None:

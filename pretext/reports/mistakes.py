@@ -64,7 +64,7 @@ class ImageFinder:
             if key not in self._places:
                 self._places[key] = {id_: row for row, id_ in enumerate(data.split(split).ids())}
             if name in self._places[key]:
-                image_HWC: NDArray[np.uint8] = data.split(split).read_images(np.array([self._places[key][name]]))[0]
+                image_HWC: NDArray[np.uint8] = data.split(split).images.read(np.array([self._places[key][name]]))[0]
                 return image_HWC
         raise ArtifactError(f"data set {data.name} has no image {name}")
 
@@ -86,7 +86,7 @@ def _open_data(run: Run, result: Result, wanted: str) -> DataSet | str:
 def data_folders(run: Run, result: Result) -> Iterator[Path]:
     """Where the tested data may lie: as recorded, from here or from a folder above the run."""
     seen = set()
-    for manifest in (result.content, run.features, run.manifest):
+    for manifest in (result.content, *run.features.values(), run.manifest):
         for parent in look(manifest, "parents", default=[]):
             if look(parent, "kind") == "data" and isinstance(path := look(parent, "path"), str):
                 for base in (Path(), *run.layout.folder.resolve().parents[:3]):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pretext.artifacts.atomic import content_sha256
+from pretext.artifacts.layout import LATENT
 from pretext.reports.gather import SCRATCH_KIND, Result, Run, look
 from pretext.stage_configs import PretrainConfig
 
@@ -17,15 +19,21 @@ NOT_METHOD = {"seed", "log_every", "data"} | {
     option.name for option in dataclasses.fields(PretrainConfig) if not option.metadata["identity"]
 }  # fmt: skip
 # Of the protocol: what differs between repeats of one evaluation, or belongs to the few-label curve beside it.
-NOT_EVALUATION = {"seed", "device", "precision", "labels_per_class", "draws", "unstratified"}
+NOT_EVALUATION = {"seed", "device", "precision", "labels_per_class", "draws", "unstratified", "stratified"}
 ENCODER_FACTS = ("parameters", "num_features")
+EXTRACTION = ("layer", "pool", "max_features")  # of a result's encoder: what was read of it
+# What a network computes first and last; its convolutions and stages lie between, by their numbers.
+LAYER_ENDS = {"stem": -1, "pooled": 1, LATENT: 2, "logits": 3}
 EVALUATION_NAMES = {
     "probe-linear": "Linear probe", "probe-knn": "Nearest neighbours", "probe-mlp": "MLP probe",
     "fine-tune-full": "Fine-tuned", "fine-tune-frozen": "Frozen encoder, trained head",
     "fine-tune-scratch": "Supervised from scratch", "fine-tune-as-coded-ft": 'Slides\' "fine-tune" (weights fixed)',
     "fine-tune-as-coded-frozen": 'Slides\' "freeze" (per-image statistics)',
+    "fine-tune-student": "Student project's fine-tuning (from the logits)",
+    "fine-tune-student-dae": "Student project's fine-tuning (from the code)",
 }  # fmt: skip
 FULL_KIND = "fine-tune-full"
+USUAL_LOSS = "cross-entropy"  # of bins; others are named
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,27 +60,48 @@ def run_identity(run: Run) -> Identity | None:
         return Identity(PIXELS, "pixels" if name == "pixels" else _base(first.content), options)
     config = run.manifest.get("config", {})
     parts = {"encoder": _part(config, "encoder"), "objective": _part(config, "objective")}
-    extraction = {f"features.{name}": value for name in ("layer", "pool")
-                  if (value := look(run.features, "config", name)) is not None}  # fmt: skip
     encoder = flatten(without(parts["encoder"], ENCODER_FACTS), "encoder")
     if parts["objective"].get("name") == "random":
-        return Identity(RANDOM, _base(parts), encoder | extraction)
+        return Identity(RANDOM, _base(parts), encoder)
     own = {name: value for name, value in config.items() if name not in NOT_METHOD | parts.keys()}
     data = {"pretrained on": look(run.manifest, "summary", "data", "name", default=str(config.get("data"))),
             "data fingerprint": look(run.manifest, "summary", "data", "fingerprint")}  # fmt: skip
-    options = data | encoder | flatten(parts["objective"], "") | flatten(own, "") | extraction
+    options = data | encoder | flatten(parts["objective"], "") | flatten(own, "")
     return Identity(TRAINED, _base(parts), options)
 
 
 def scratch_identity(result: Result) -> Identity:
     """The supervised control: the same for whichever run it was started from, as long as the network is the same."""
-    encoder = without(result.content["encoder"], (*ENCODER_FACTS, "layer", "pool"))
+    encoder = without(result.content["encoder"], (*ENCODER_FACTS, *EXTRACTION))
     return Identity(SCRATCH, f"{encoder['name']}-scratch", flatten(encoder, "encoder"))
 
 
 def evaluation_options(result: Result) -> dict[str, Any]:
     """The options of a result's protocol that must agree for two results to be compared."""
     return flatten(without(result.content["protocol"], NOT_EVALUATION), "")
+
+
+def layer_of(result: Result) -> str:
+    """The layer that a probe read; empty for what reads no layer: fine-tuning, and a probe of raw pixels."""
+    layer = result.content["encoder"].get("layer")
+    return "" if not result.kind.startswith("probe-") or layer in (None, PIXELS) else str(layer)
+
+
+def pool_of(result: Result) -> dict[str, Any]:
+    """What became of the map that a probe read; nothing for the output vector, which is no map."""
+    encoder = result.content["encoder"]
+    return {name: encoder[name] for name in EXTRACTION[1:] if layer_of(result) not in ("", LATENT) and name in encoder}
+
+
+def layer_rank(layer: str) -> tuple[int, list[tuple[float, str]]]:
+    """A sort key that follows an image through the network: conv2 before conv10, the output vector behind both."""
+    return LAYER_ENDS.get(layer, 0), natural(layer)
+
+
+def natural(text: str) -> list[tuple[float, str]]:
+    """A sort key that puts pse10 behind pse4, and lr 0.001 behind lr 0.0001."""
+    return [(float(part), "") if number else (0.0, part) for part, number in
+            ((match[0], match[1]) for match in re.finditer(r"(\d+(?:\.\d+)?)|\D+", text))]  # fmt: skip
 
 
 def images_key(result: Result) -> str:
@@ -94,7 +123,7 @@ def label_all(bases: Sequence[str], options: Sequence[Mapping[str, Any]]) -> lis
         alike = [other for name, other in zip(bases, options, strict=True) if name == base]
         differing = [name for name in own if any(other.get(name) != own[name] for other in alike)]
         readable = [name for name in differing if "fingerprint" not in name] or differing
-        extra = [f"{name.rpartition('.')[2].replace('_', ' ')} {_short(own[name])}" for name in readable]
+        extra = [f"{name.rpartition('.')[2].replace('_', ' ')} {short(own[name])}" for name in readable]
         labels.append(", ".join([base, *extra]))
     seen: dict[str, int] = {}
     for index, label in enumerate(labels):
@@ -132,14 +161,20 @@ def _part(config: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _base(parts: Mapping[str, Any]) -> str:
-    """Encoder and what it was trained for, as run folders are named: cnn-pse4."""
+    """Encoder and what it was trained for: cnn-pse4, simplenet5-split-brain-lab, conv4-denoise-salt-pepper0.05-bce."""
     encoder, objective = parts["encoder"].get("name"), parts["objective"]
     words = [] if objective.get("name") in ("autoencode", None) else [str(objective["name"])]
-    if objective.get("loss") is not None:
-        sigma = objective.get("sigma")
-        words.append(f"{objective['loss']}{_short(sigma) if sigma is not None else ''}")
+    if objective.get("name") == RANDOM:
+        return f"{encoder}-{RANDOM}"  # its colour space only shapes the network, which its options tell
+    for name, own in (("color_space", ""), ("noise", "noise_level"), ("loss", "sigma")):
+        value, amount = objective.get(name), objective.get(own)
+        if value is not None and value != USUAL_LOSS:
+            words.append(f"{value}{short(amount) if amount is not None else ''}")
     return "-".join([str(encoder), *words])
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value in a name; a list, which is text by now, as L|ab."""
+    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+        return "|".join(part.strip(' "') for part in value[1:-1].split(","))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -14,6 +14,7 @@ from pretext.reports.tables import GROUP, Column, Estimate, Spread, Table, p_val
 from pretext.statistics.bootstrap import bootstrap_interval
 
 SIGNIFICANT = 0.05
+FEW_CLASSES = 10  # with no more, five guesses are half of them
 MATRIX_METHODS = 12  # more columns do not fit on paper
 EVALUATION = Column(GROUP, "Evaluation")
 FILLED, HOLLOW = "\N{BLACK CIRCLE}", "\N{WHITE CIRCLE}"
@@ -21,10 +22,18 @@ FILLED, HOLLOW = "\N{BLACK CIRCLE}", "\N{WHITE CIRCLE}"
 
 @dataclass(frozen=True, slots=True)
 class FewLabelPoint:
-    """One method's score with so many labels per class: every draw of every seed, fractions."""
+    """One method's score with so many labels per class: every draw of every seed, fractions.
+
+    Attributes:
+        is_stratified: Whether every class has as many labels; None where the results do not say.
+        scores: Top-1.
+        top5: Top-5, where there are classes enough for it to mean anything.
+    """
 
     labels_per_class: int
     scores: tuple[float, ...]
+    is_stratified: bool | None = True
+    top5: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -32,7 +41,11 @@ class FewLabelPoint:
 
     @property
     def sd(self) -> float | None:
-        return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else None
+        return _spread(self.scores).sd
+
+
+def _spread(scores: Sequence[float]) -> Spread:
+    return Spread(float(np.mean(scores)), float(np.std(scores, ddof=1)) if len(scores) > 1 else None)
 
 
 def results_table(evaluations: Sequence[Evaluation], *, name_evaluation: bool = True) -> Table:
@@ -86,11 +99,12 @@ def per_run_table(evaluations: Sequence[Evaluation], *, name_evaluation: bool = 
 
 
 def _chosen(folds: Sequence[Mapping[str, Any]]) -> str:
-    """What was chosen for each fold's model, such as its number of neighbours: every score states it."""
+    """What was chosen for each fold's model, such as its number of neighbours; not what it was chosen from, a list."""
     values: dict[str, list[str]] = {}
     for fold in folds:
         for name, value in (fold.get("chosen") or {}).items():
-            values.setdefault(name, []).append(f"{value:g}" if isinstance(value, float) else str(value))
+            if not isinstance(value, (list, dict)):
+                values.setdefault(name, []).append(f"{value:g}" if isinstance(value, float) else str(value))
     return "; ".join(f"{name} {', '.join(found)}" for name, found in values.items())
 
 
@@ -179,26 +193,38 @@ def is_significant(test: PairTest) -> bool:
 
 
 def few_label_points(entry: Entry) -> list[FewLabelPoint]:
-    """A method's few-label curve over all draws and seeds, in order of labels; empty where none was run."""
-    scores: dict[int, list[float]] = {}
+    """A method's few-label curve over all draws and seeds, in order of labels; empty where none was run.
+
+    Sets drawn class by class come first; those drawn regardless of class are points of their own.
+    """
+    found: dict[tuple[bool | None, int], list[Mapping[str, Any]]] = {}
     for result in entry.results.values():
         for row in result.content["labels_per_class"] or []:
-            scores.setdefault(row["labels_per_class"], []).append(row["top1"])
-    return [FewLabelPoint(labels, tuple(scores[labels])) for labels in sorted(scores)]
+            found.setdefault((result.is_stratified, row["labels_per_class"]), []).append(row)
+    many = len(next(iter(entry.results.values())).content["data"].get("class_names") or []) > FEW_CLASSES
+    points = []
+    for (is_stratified, labels), rows in sorted(found.items(), key=lambda item: (item[0][0] is False, item[0][1])):
+        top5 = tuple(row["top5"] for row in rows if many and "top5" in row)
+        points.append(FewLabelPoint(labels, tuple(row["top1"] for row in rows), is_stratified, top5))
+    return points
 
 
 def few_labels_table(evaluations: Sequence[Evaluation]) -> Table:
     """Few-label curves in numbers."""
     columns = [
         EVALUATION, Column("method", "Method"), Column("labels_per_class", "Labels per class", "count"),
-        Column("measurements", "Draws x seeds", "count"),
-        Column("top1", "Top-1, % (sd over draws and seeds)", "spread"),
+        Column("measurements", "Draws x seeds", "count"), Column("drawn", "Drawn"),
+        Column("top1", "Top-1, % (sd over draws and seeds)", "spread"), Column("top5", "Top-5, % (sd)", "spread"),
     ]  # fmt: skip
+    words = {True: "class by class", False: "regardless of class", None: ""}
     rows = [
-        (evaluation.label, entry.method.label, point.labels_per_class, len(point.scores), Spread(point.mean, point.sd))
+        (evaluation.label, entry.method.label, point.labels_per_class, len(point.scores), words[point.is_stratified],
+         _spread(point.scores), _spread(point.top5) if point.top5 else None)
         for evaluation in evaluations for entry in evaluation.entries for point in few_label_points(entry)
     ]  # fmt: skip
-    return Table("few-labels", "Few-label curves", columns, rows)
+    regardless = any(row[4] == words[False] for row in rows)
+    note = "Of sets drawn regardless of class, a class may have no label at all." if regardless else ""
+    return Table("few-labels", "Few-label curves", columns, rows, note).compact()
 
 
 def _named(table: Table, name_evaluation: bool) -> Table:

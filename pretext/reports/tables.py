@@ -105,6 +105,12 @@ def points(value: float) -> str:
     return "0.0" if float(text) == 0 else text.replace("-", MINUS)
 
 
+def signed(value: float) -> str:
+    """A difference of losses, always with a sign."""
+    text = f"{value:+.3f}"
+    return "0.000" if float(text) == 0 else text.replace("-", MINUS)
+
+
 def p_value(value: float) -> str:
     """A p-value; very small ones as a bound."""
     if value < 0.001:
@@ -142,7 +148,7 @@ def _spread(cell: Spread) -> str:
 
 FORMATS: dict[str, Callable[[Any], str]] = {
     "count": count, "percent": percent, "points": points, "p": p_value, "duration": duration, "spread": _spread,
-    "number": lambda value: f"{value:.4g}", "decimal": lambda value: f"{value:.3f}",
+    "number": lambda value: f"{value:.4g}", "decimal": lambda value: f"{value:.3f}", "signed": signed,
     "estimate": _estimate(percent, " to "), "points-estimate": _estimate(points, " to "),
 }  # fmt: skip
 

@@ -1,10 +1,11 @@
-"""`extract-features`: a frozen encoder, or the pixels themselves, over every split into one Parquet file."""
+"""`extract-features`: a frozen encoder, or the pixels themselves, over every split into one Parquet file a layer."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,49 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pretext.artifacts.features import assemble_features, write_features
-from pretext.artifacts.layout import RunLayout, find_data, find_run
+from pretext.artifacts.layout import RunLayout, features_stem, find_data, find_run
 from pretext.artifacts.manifest import Parent, Record, require_done
 from pretext.artifacts.results import describe_run
-from pretext.artifacts.shards import DataSet, Split, open_data
+from pretext.artifacts.rows import Rows
+from pretext.artifacts.shards import DataSet, open_data
 from pretext.augment import augment_batch
 from pretext.config import identity
+from pretext.encoders.base import Encoder
 from pretext.encoders.restore import load_encoder
 from pretext.errors import ConfigError, UsageError
 from pretext.progress import Progress, Silent, Task
 from pretext.stage_configs import ExtractFeaturesConfig
+from pretext.tasks.pooling import pool_map
 from pretext.training.device import Compute, resolve_compute
 from pretext.training.pool import ImagePool, chunk_indices
+from pretext.training.views import own_input, rows_for
 
 PART_ROWS = 16_384  # images between two points from which a stopped extraction goes on
 
 Extractor = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What every piece of the features shares.
+
+    Args:
+        config: The options.
+        data: The data set.
+        rows: The stored images of each split.
+        space: What they are in, "rgb" or "lab".
+        extract: From those images (B, 3, H, W) in 0..1 to features (B, D) float32.
+        compute: Where it happens.
+        num_features: D.
+    """
+
+    config: ExtractFeaturesConfig
+    data: DataSet
+    rows: dict[str, Rows]
+    space: str
+    extract: Extractor
+    compute: Compute
+    num_features: int
 
 
 def run(config: ExtractFeaturesConfig, *, explicit: Collection[str] = (),
@@ -52,28 +80,26 @@ def run(config: ExtractFeaturesConfig, *, explicit: Collection[str] = (),
     layout, manifest = _find(config)
     data = open_data(find_data(config.data_dir, _data_name(config, manifest)))
     splits = _splits(config, data)
-    record = Record(
-        layout.record("features"), "extract-features", _request(config, splits), _parents(layout, manifest, data)
-    )
+    stem, output = features_stem(config.layer), layout.features_of(config.layer)
+    record = Record(layout.record(stem), "extract-features", _request(config, splits), _parents(layout, manifest, data))
     compute = resolve_compute(config.device, config.precision)
-    parts_folder = layout.stage_resume("features")
+    parts_folder = layout.stage_resume(stem)
     if config.dry_run:
-        return _dry_run(config, layout, data, splits, compute)
+        return _dry_run(_work(config, layout, data, splits, compute), output)
     if record.is_done(overwrite=config.overwrite, stale=[parts_folder]):
-        return _outcome(layout, record.content, "already done")
+        return _outcome(output, record.content, "already done")
 
-    extract = _extractor(config, layout, data, compute)
-    num_features = _width(extract, data, compute)
-    record.begin(_request(config, splits) | {"precision": compute.precision}, seed=manifest["seed"] if manifest else None,
-                 device=compute.name)  # fmt: skip
-    header = _header(config, manifest, data, num_features)
-    with progress.task("extracting", sum(data.num_images[name] for name in splits), "images") as task:
-        parts = [_write_part(parts_folder, number, name, start, data, header, num_features, extract, config, compute, task)
-                 for number, (name, start) in enumerate(_part_starts(data, splits))]  # fmt: skip
-    rows = assemble_features(layout.features, parts, header, num_features)
-    content = record.finish([layout.features], summary={"rows": rows, "num_features": num_features, **header})
+    work = _work(config, layout, data, splits, compute)
+    record.begin(_request(config, splits) | {"precision": compute.precision, "reads": work.space},
+                 seed=manifest["seed"] if manifest else None, device=compute.name)  # fmt: skip
+    header = _header(work, manifest)
+    with progress.task("extracting", sum(len(rows) for rows in work.rows.values()), "images") as task:
+        parts = [_write_part(parts_folder / f"part-{number:06d}.parquet", name, start, header, work, task)
+                 for number, (name, start) in enumerate(_part_starts(work))]  # fmt: skip
+    rows = assemble_features(output, parts, header, work.num_features)
+    content = record.finish([output], summary={"rows": rows, "num_features": work.num_features, **header})
     shutil.rmtree(parts_folder, ignore_errors=True)
-    return _outcome(layout, content, "done")
+    return _outcome(output, content, "done")
 
 
 def _check_options(config: ExtractFeaturesConfig) -> None:
@@ -109,8 +135,8 @@ def _splits(config: ExtractFeaturesConfig, data: DataSet) -> list[str]:
 
 
 def _request(config: ExtractFeaturesConfig, splits: list[str]) -> dict[str, Any]:
-    request = {name: value for name, value in identity(config).items() if name not in ("run", "data")}
-    return request | {"splits": splits}
+    unread = ("run", "data") if config.pool == "resize" else ("run", "data", "max_features")
+    return {name: value for name, value in identity(config).items() if name not in unread} | {"splits": splits}
 
 
 def _parents(layout: RunLayout, manifest: dict[str, Any] | None, data: DataSet) -> list[Parent]:
@@ -122,95 +148,105 @@ def _parents(layout: RunLayout, manifest: dict[str, Any] | None, data: DataSet) 
     return parents
 
 
-def _extractor(config: ExtractFeaturesConfig, layout: RunLayout, data: DataSet,
-               compute: Compute) -> Extractor:  # fmt: skip
-    """A function from images (B, 3, H, W) in 0..1 to features (B, D) float32."""
-    if config.raw_pixels:
-        side = min(config.pixel_size or data.image_size, data.image_size)
-        return lambda image: F.adaptive_avg_pool2d(image, side).flatten(1)
-    encoder = load_encoder(layout.folder).to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+@torch.inference_mode()
+def _work(config: ExtractFeaturesConfig, layout: RunLayout, data: DataSet, splits: list[str],
+          compute: Compute) -> Work:  # fmt: skip
+    """Bring images and encoder together.
+
+    Raises:
+        ConfigError: If the encoder has no such layer, or sees images of another size.
+    """
+    encoder = None if config.raw_pixels else _encoder(config, layout, data)
+    wanted = "rgb" if encoder is None else encoder.input_space
+    rows = {name: rows_for(data, name, wanted, colour_changes=False) for name in splits}
+    _, space = rows[splits[0]]
+    extract = _pixels(config, data) if encoder is None else _extractor(config, encoder, space, compute)
+    one = torch.zeros(1, 3, data.image_size, data.image_size, device=compute.device)
+    return Work(config, data, {name: images for name, (images, _) in rows.items()}, space, extract, compute,
+                num_features=extract(one).shape[1])  # fmt: skip
+
+
+def _encoder(config: ExtractFeaturesConfig, layout: RunLayout, data: DataSet) -> Encoder:
+    encoder = load_encoder(layout.folder)
     if config.layer not in encoder.layers:
         raise ConfigError(f"--layer '{config.layer}' is no layer of {encoder.name}; it has {', '.join(encoder.layers)}")
     if encoder.image_size != data.image_size:
         raise ConfigError(f"the encoder was trained on {encoder.image_size} px, data set {data.name} has {data.image_size} px",
                           hint=f"pretext prepare-data ... --image-size {encoder.image_size}")  # fmt: skip
+    return encoder
+
+
+def _extractor(config: ExtractFeaturesConfig, encoder: Encoder, space: str, compute: Compute) -> Extractor:
+    encoder = encoder.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def extract(image01_BCHW: Tensor) -> Tensor:
         with compute.autocast():
-            output = encoder.forward_layer(image01_BCHW, config.layer)
-        if config.pool == "avg" and output.ndim == 4:
-            output = output.mean((2, 3), dtype=torch.float32)
-        return output.float().flatten(1)
+            output = encoder.encode(own_input(encoder, image01_BCHW, space), config.layer)
+        return pool_map(output, config.pool, max_features=config.max_features)
 
     return extract
 
 
-@torch.inference_mode()
-def _width(extract: Extractor, data: DataSet, compute: Compute) -> int:
-    return int(extract(torch.zeros(1, 3, data.image_size, data.image_size, device=compute.device)).shape[1])
+def _pixels(config: ExtractFeaturesConfig, data: DataSet) -> Extractor:
+    side = min(config.pixel_size or data.image_size, data.image_size)
+    return lambda image01_BCHW: F.adaptive_avg_pool2d(image01_BCHW, side).flatten(1)
 
 
-def _header(config: ExtractFeaturesConfig, manifest: dict[str, Any] | None, data: DataSet,
-            num_features: int) -> dict[str, Any]:  # fmt: skip
+def _header(work: Work, manifest: dict[str, Any] | None) -> dict[str, Any]:
     """What the features are of; a probe needs nothing else to describe its result."""
-    facts = describe_run(manifest, data)
-    layer = (
-        {"layer": config.layer, "pool": config.pool}
-        if manifest
-        else {"layer": "pixels", "pixel_size": config.pixel_size}
-    )
+    facts, config = describe_run(manifest, work.data), work.config
+    layer: dict[str, Any] = {"layer": "pixels", "pixel_size": config.pixel_size}
+    if manifest:
+        layer = {"layer": config.layer, "pool": config.pool}
+        layer |= {"max_features": config.max_features} if config.pool == "resize" else {}
     return facts | {
-        "encoder": {**facts["encoder"], **layer, "num_features": num_features},
+        "encoder": {**facts["encoder"], **layer, "num_features": work.num_features},
         "checkpoint": manifest["outputs"]["checkpoint.safetensors"]["sha256"] if manifest else None,
     }
 
 
-def _part_starts(data: DataSet, splits: list[str]) -> list[tuple[str, int]]:
-    return [(name, start) for name in splits for start in range(0, data.num_images[name], PART_ROWS)]
+def _part_starts(work: Work) -> list[tuple[str, int]]:
+    return [(name, start) for name, rows in work.rows.items() for start in range(0, len(rows), PART_ROWS)]
 
 
-def _write_part(folder: Path, number: int, split: str, start: int, data: DataSet, header: dict[str, Any],
-                num_features: int, extract: Extractor, config: ExtractFeaturesConfig, compute: Compute,
-                task: Task) -> Path:  # fmt: skip
+def _write_part(path: Path, split: str, start: int, header: dict[str, Any], work: Work, task: Task) -> Path:
     """One piece of a split in a file of its own; a piece that is there is whole, and kept."""
-    path = folder / f"part-{number:06d}.parquet"
-    stop = min(start + PART_ROWS, data.num_images[split])
+    stop = min(start + PART_ROWS, len(work.rows[split]))
     if path.exists():
         task.advance(stop - start)
         return path
-    images = data.split(split)
-    write_features(path, header, num_features, _rows(split, images, start, stop, extract, config, compute, task))
+    write_features(path, header, work.num_features, _chunks(split, start, stop, work, task))
     return path
 
 
 @torch.inference_mode()
-def _rows(split: str, images: Split, start: int, stop: int, extract: Extractor, config: ExtractFeaturesConfig,
-          compute: Compute, task: Task) -> Iterator[tuple[str, list[str], np.ndarray, list[list[int]], np.ndarray]]:  # fmt: skip
+def _chunks(split: str, start: int, stop: int, work: Work,
+            task: Task) -> Iterator[tuple[str, list[str], np.ndarray, list[list[int]], np.ndarray]]:  # fmt: skip
+    images = work.data.split(split)
     ids, labels, folds = images.ids()[start:stop], images.labels()[start:stop], images.folds()[start:stop]
-    pool = ImagePool(images, np.arange(start, stop), device=compute.device)
-    for index_B, image_BHWC in pool.batches(chunk_indices(stop - start, config.batch_size)):
-        feature_BD = extract(augment_batch(image_BHWC, "none", None)).cpu().numpy()
-        rows = slice(int(index_B[0]), int(index_B[-1]) + 1)
-        task.advance(len(index_B))
+    pool = ImagePool(work.rows[split], np.arange(start, stop), device=work.compute.device)
+    for batch in pool.batches(chunk_indices(stop - start, work.config.batch_size)):
+        feature_BD = work.extract(augment_batch(batch.image_BHWC, "none", None)).cpu().numpy()
+        rows = slice(int(batch.index_B[0]), int(batch.index_B[-1]) + 1)
+        task.advance(len(batch))
         yield split, ids[rows], labels[rows], folds[rows], feature_BD
 
 
-def _outcome(layout: RunLayout, content: dict[str, Any], status: str) -> dict[str, Any]:
+def _outcome(output: Path, content: dict[str, Any], status: str) -> dict[str, Any]:
     summary = content["summary"]
-    return {"output": str(layout.features), "status": status, "rows": summary["rows"], "features": summary["num_features"],
+    return {"output": str(output), "status": status, "rows": summary["rows"], "features": summary["num_features"],
             "layer": summary["encoder"]["layer"], "data": summary["data"]["name"], "seconds": content["wall_seconds"]}  # fmt: skip
 
 
 @torch.inference_mode()
-def _dry_run(config: ExtractFeaturesConfig, layout: RunLayout, data: DataSet, splits: list[str],
-             compute: Compute) -> dict[str, Any]:  # fmt: skip
-    extract = _extractor(config, layout, data, compute)
-    total = sum(data.num_images[name] for name in splits)
-    batch = torch.rand(min(config.batch_size, total), 3, data.image_size, data.image_size, device=compute.device)
+def _dry_run(work: Work, output: Path) -> dict[str, Any]:
+    total = sum(len(rows) for rows in work.rows.values())
+    size = work.data.image_size
+    batch = torch.rand(min(work.config.batch_size, total), 3, size, size, device=work.compute.device)
     for _ in range(2):
         started = time.perf_counter()
-        num_features = extract(batch).cpu().shape[1]
+        work.extract(batch).cpu()
         seconds = time.perf_counter() - started
-    return {"output": str(layout.features), "status": "dry run", "reads": str(data.layout.folder), "images": total,
-            "features": num_features, "expected seconds": seconds * total / len(batch),
-            "disk": f"{total * num_features * 4 / 1e9:.3f} GB"}  # fmt: skip
+    return {"output": str(output), "status": "dry run", "reads": str(work.data.layout.folder), "images": total,
+            "features": work.num_features, "expected seconds": seconds * total / len(batch),
+            "disk": f"{total * work.num_features * 4 / 1e9:.3f} GB"}  # fmt: skip

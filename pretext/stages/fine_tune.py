@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from pretext import __version__
 from pretext.artifacts.checkpoint import read_header, read_tensors, write_tensors
 from pretext.artifacts.layout import RunLayout, find_data, find_run, fine_tune_stem
 from pretext.artifacts.manifest import Parent, Record, require_done
 from pretext.artifacts.results import describe_run, write_few_label_sets, write_predictions, write_result
+from pretext.artifacts.rows import Rows
 from pretext.artifacts.shards import DataSet, Split, open_data
+from pretext.augment import get_augmentation
 from pretext.config import identity
 from pretext.encoders.restore import build_encoder, load_encoder
 from pretext.errors import ArtifactError, ConfigError, DataError
@@ -25,13 +28,14 @@ from pretext.stage_configs import FineTuneConfig
 from pretext.tasks.classifier import Classifier, ClassifierLearner, build_classifier, run_over, with_instance_norm
 from pretext.tasks.evaluation import Judged, few_label_rows, headline, score_folds, tell_headline
 from pretext.tasks.head_state import fit_heads_in
-from pretext.tasks.plans import FewLabelPlan, FoldPlan, few_label_ids, few_label_plans, plan_folds
+from pretext.tasks.plans import FewLabelPlan, FoldPlan, few_label_ids, few_label_plans, label_facts, plan_folds
 from pretext.tasks.protocols import Protocol
 from pretext.training.device import Compute, resolve_compute
 from pretext.training.loop import LoopConfig, fit
 from pretext.training.pool import ImagePool
 from pretext.training.seeds import derive_seed, make_generator
 from pretext.training.state import copy_state
+from pretext.training.views import rows_for
 from pretext.variants import choose_row
 
 
@@ -46,9 +50,13 @@ class Job:
     protocol: Protocol
     options: dict[str, Any]
     compute: Compute
+    layer: str
+    space: str
     images: Split
+    rows: Rows
     label_N: np.ndarray
     test_images: Split | None
+    test_rows: Rows | None
     num_classes: int
 
     @property
@@ -91,7 +99,8 @@ def run(config: FineTuneConfig, *, explicit: Collection[str] = (), progress: Pro
                                     has_test=job.test_images is not None)  # fmt: skip
     few_plans = few_label_plans(job.label_N, config.labels_per_class or (), draws=config.draws, seed=config.seed,
                                 stratified=not config.unstratified, has_test=job.test_images is not None)  # fmt: skip
-    record.begin(_request(config, options) | {"precision": compute.precision}, seed=config.seed, device=compute.name)
+    record.begin(_request(config, options) | {"precision": compute.precision, "layer": job.layer, "reads": job.space},
+                 seed=config.seed, device=compute.name)  # fmt: skip
     with progress.task(f"{layout.folder.name} {stem}", None, "steps") as task:
         fit_models = _fit_on_features if _has_static_features(job) else _fit_on_images
         judged = fit_models(job, plans, [layout.fold(stem, number) for number in range(len(plans))], task)
@@ -136,23 +145,36 @@ def _job(config: FineTuneConfig, layout: RunLayout, stem: str, record: Record, p
 
     Raises:
         DataError: If there are no labels to learn from.
-        ConfigError: If the images are not of the size that the encoder was trained on.
+        ConfigError: If the images are not of the size that the encoder was trained on, or the encoder lacks the
+            protocol's layer.
     """
     if "train" not in data.num_images:
         raise DataError(f"data set {data.name} has no `train` split: there are no labels to learn from",
                         hint="--data NAME chooses one that has")  # fmt: skip
-    size = int(read_header(layout.checkpoint)["encoder"]["image_size"])
-    if size != data.image_size:
-        raise ConfigError(f"the encoder was trained on {size} px, data set {data.name} has {data.image_size} px",
-                          hint=f"pretext prepare-data ... --image-size {size}")  # fmt: skip
+    with torch.device("meta"):  # its shape alone, without weights
+        encoder = build_encoder(read_header(layout.checkpoint), layout.checkpoint)
+    if encoder.image_size != data.image_size:
+        raise ConfigError(f"the encoder was trained on {encoder.image_size} px, data set {data.name} has {data.image_size} px",
+                          hint=f"pretext prepare-data ... --image-size {encoder.image_size}")  # fmt: skip
+    layer = protocol.layer_in(encoder)
+    if layer not in encoder.layers:
+        raise ConfigError(f"--protocol {config.protocol} puts its head on layer '{layer}', which the {encoder.name} of this "
+                          f"run lacks: it has {', '.join(encoder.layers)}",
+                          hint=f"--protocol {config.protocol} needs a run that predicts colours, such as one of split-brain; "
+                               "--protocol full fits every run")  # fmt: skip
     images = data.split("train")
     test_images = data.split("test") if "test" in data.num_images else None
     label_N = images.labels()
     for name, labels in (("train", label_N), ("test", np.empty(0) if test_images is None else test_images.labels())):
         if (labels < 0).any():
             raise DataError(f"{int((labels < 0).sum())} images of split `{name}` have no label")
-    num_classes = max(len(data.class_names), int(label_N.max()) + 1)
-    return Job(config, layout, stem, record, protocol, options, compute, images, label_N, test_images, num_classes)
+    changes = get_augmentation(options["augment"]).changes_colours
+    rows, space = rows_for(data, "train", encoder.input_space, colour_changes=changes)
+    test_rows = None if test_images is None else rows_for(data, "test", encoder.input_space, colour_changes=changes)[0]
+    return Job(
+        config, layout, stem, record, protocol, options, compute, layer, space, images=images, rows=rows, label_N=label_N,
+        test_images=test_images, test_rows=test_rows, num_classes=max(len(data.class_names), int(label_N.max()) + 1),
+    )  # fmt: skip
 
 
 def _has_static_features(job: Job) -> bool:
@@ -161,9 +183,8 @@ def _has_static_features(job: Job) -> bool:
     return job.protocol.weights == "fixed" and (job.protocol.static or plain)
 
 
-def _pool(job: Job, images: Split, index_N: np.ndarray | None = None) -> ImagePool:
-    positions = np.arange(len(images)) if index_N is None else index_N
-    return ImagePool(images, positions, device=job.compute.device)
+def _pool(job: Job, rows: Rows, index_N: np.ndarray | None = None) -> ImagePool:
+    return ImagePool(rows, np.arange(len(rows)) if index_N is None else index_N, device=job.compute.device)
 
 
 def _fit_on_features(job: Job, plans: list[FoldPlan], files: list[Path], task: Task) -> list[Judged]:
@@ -174,13 +195,14 @@ def _fit_on_features(job: Job, plans: list[FoldPlan], files: list[Path], task: T
     if job.protocol.norm == "instance":
         encoder = with_instance_norm(encoder)
     encoder = encoder.to(job.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    features = Classifier(encoder, nn.Identity(), layer=job.layer, space=job.space)
     try:
-        feature_ND = run_over(encoder, _pool(job, job.images), job.compute, augmentation=job.options["augment"],
+        feature_ND = run_over(features, _pool(job, job.rows), job.compute, augmentation=job.options["augment"],
                               generator=make_generator(job.config.seed, "augment"))  # fmt: skip
     except ValueError as error:
         raise ConfigError(f"--protocol {job.config.protocol} does not fit {encoder.name} at {encoder.image_size} px: {error}",
                           hint="a larger image, or --protocol frozen") from error  # fmt: skip
-    judge_ND = feature_ND if job.test_images is None else run_over(encoder, _pool(job, job.test_images), job.compute)
+    judge_ND = feature_ND if job.test_rows is None else run_over(features, _pool(job, job.test_rows), job.compute)
     config = job.config
     heads = fit_heads_in(job.resume / f"heads-{files[0].stem}", feature_ND, job.label_N, [(plan.fit, plan.select) for plan in plans], standardize=job.protocol.standardize, kind=job.options["head"],
                       num_classes=job.num_classes, epochs=config.epochs, lr=config.lr, weight_decay=config.weight_decay,
@@ -208,8 +230,8 @@ def _fit_on_images(job: Job, plans: list[FoldPlan], files: list[Path], task: Tas
             chosen = read_header(file)["chosen"]
         else:
             chosen = _fit_one(job, plan, module, file, task)
-        judge_images = job.images if job.test_images is None else job.test_images
-        judged.append(Judged(run_over(module, _pool(job, judge_images), job.compute), plan.judge, chosen))
+        judge_rows = job.rows if job.test_rows is None else job.test_rows
+        judged.append(Judged(run_over(module, _pool(job, judge_rows), job.compute), plan.judge, chosen))
     return judged
 
 
@@ -221,7 +243,8 @@ def _new_classifier(job: Job, number: int, num_labels: int) -> Classifier:
         if job.protocol.weights == "new"
         else load_encoder(checkpoint)
     )
-    module = build_classifier(encoder, head=job.options["head"], num_classes=job.num_classes, protocol=job.protocol)
+    module = build_classifier(encoder, head=job.options["head"], num_classes=job.num_classes, protocol=job.protocol,
+                              space=job.space)  # fmt: skip
     return module.to(job.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -235,8 +258,8 @@ def _fit_one(job: Job, plan: FoldPlan, module: Classifier, file: Path, task: Tas
         schedule=config.schedule, warmup_epochs=config.warmup_epochs, grad_clip=config.grad_clip,
         patience=config.patience if selects else 0, seed=derive_seed(config.seed, file.stem), save_every=config.save_every,
     )  # fmt: skip
-    val = _pool(job, job.images, plan.select) if selects else None
-    result = fit(learner, _pool(job, job.images, plan.fit), val, loop, job.compute, folder=folder, task=task,
+    val = _pool(job, job.rows, plan.select) if selects else None
+    result = fit(learner, _pool(job, job.rows, plan.fit), val, loop, job.compute, folder=folder, task=task,
                  on_save=lambda: job.record.note({}))  # fmt: skip
     # Without images to choose by, the last epoch is taken: the one with the least training loss would be the most overfitted.
     chosen = {"epoch": result.best_epoch if selects else result.epochs_run, "epochs_run": result.epochs_run}
@@ -250,7 +273,7 @@ def _fit_one(job: Job, plan: FoldPlan, module: Classifier, file: Path, task: Tas
 def _fold_header(job: Job, chosen: dict[str, Any]) -> dict[str, Any]:
     source = read_header(job.layout.checkpoint)
     return {"kind": job.stem, "code": __version__, "encoder": source["encoder"], "head": job.options["head"],
-            "num_classes": job.num_classes, "chosen": chosen}  # fmt: skip
+            "layer": job.layer, "num_classes": job.num_classes, "chosen": chosen}  # fmt: skip
 
 
 def _few_files(job: Job, plans: list[FewLabelPlan]) -> list[Path]:
@@ -259,14 +282,9 @@ def _few_files(job: Job, plans: list[FewLabelPlan]) -> list[Path]:
 
 
 def _protocol_facts(job: Job) -> dict[str, Any]:
-    config = job.config
-    facts: dict[str, Any] = {
-        "name": config.folds,
-        "test": "held-out folds" if job.test_images is None else "test split",
-    }
-    facts |= {"k": config.k, "fold_seed": config.fold_seed} if config.folds == "kfold" else {}
-    return facts | job.options | {name: getattr(config, name) for name in
-                                  ("epochs", "batch_size", "lr", "weight_decay", "schedule", "grad_clip", "patience")}  # fmt: skip
+    facts = label_facts(job.config, has_test=job.test_images is not None) | {"layer": job.layer} | job.options
+    return facts | {name: getattr(job.config, name) for name in
+                    ("epochs", "batch_size", "lr", "weight_decay", "schedule", "warmup_epochs", "grad_clip", "patience")}  # fmt: skip
 
 
 def _write(layout: RunLayout, stem: str, content: dict[str, Any], predictions: Any, few_plans: list[FewLabelPlan],

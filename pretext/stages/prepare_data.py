@@ -1,49 +1,40 @@
-"""`prepare-data`: a source's own files become Arrow shards that every later stage maps into memory."""
+"""`prepare-data`: a source's own files become Arrow shards that every later stage maps into memory.
+
+Beside the images lie, where colour spaces are asked for, the same images in Lab and their colours as classes.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import threading
 import time
-from collections.abc import Collection, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Collection
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pretext.artifacts.atomic import atomic_path, file_sha256
+from pretext.artifacts.atomic import atomic_path
 from pretext.artifacts.layout import DataLayout
-from pretext.artifacts.manifest import Parent, Record
-from pretext.artifacts.shards import data_fingerprint, write_shard
+from pretext.artifacts.manifest import Parent, Record, read_manifest
+from pretext.artifacts.shards import data_fingerprint, open_data
 from pretext.catalog import SOURCES
 from pretext.config import identity
 from pretext.datasets.base import Rejected, Source
-from pretext.errors import DataError, UsageError
+from pretext.datasets.shard_jobs import Job, write_shards
+from pretext.errors import ConfigError, DataError, UsageError
 from pretext.progress import Progress, Silent, Task
 from pretext.stage_configs import PrepareDataConfig
 from pretext.variants import choose_row
 
+if TYPE_CHECKING:
+    from pretext.datasets.color_sets import ColorSet
+
 DOWNLOADS = Path("downloads")
-ASKS_EVERY = 0.2  # seconds between looks at the workers' counter
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One shard to write; cheap to send to a worker."""
-
-    source: str
-    options: dict[str, Any]
-    split: str
-    index_N: np.ndarray
-    path: Path
+COLOR_OPTIONS = ("color_space", "target_size", "target_border", "lab_dtype")
 
 
 def run(
@@ -65,25 +56,36 @@ def run(
     progress = progress or Silent()
     options = _source_options(config, explicit)
     source = _open_source(config.source, options, progress)
+    color_sets = _color_sets(config, explicit, source.image_size)
     layout = DataLayout(config.data_dir / (config.name or _default_name(config)))
     jobs = _plan(source, config, options, layout)
     request = identity(config) | {"image_size": source.image_size}
     record = Record(layout.manifest, "prepare-data", request,
                     [Parent("source", config.source, source.fingerprint())])  # fmt: skip
     if config.dry_run:
-        return _dry_run(layout, source, jobs)
-    if record.is_done(overwrite=config.overwrite, stale=sorted(layout.folder.glob("*.arrow"))):
-        return _outcome(layout, record.content, "already done")
+        return _dry_run(layout, source, jobs, color_sets)
+    # What --overwrite is for may be colours alone: whole images of the same request are then kept.
+    kept = bool(color_sets) and record.is_same() and not _are_made(layout, color_sets)
+    images_done = record.is_done(overwrite=config.overwrite and not kept, stale=layout.computed())
+    content = (
+        record.content if images_done else _prepare_images(config, options, layout, source, jobs, record, progress)
+    )
+    outcome = _outcome(layout, content, "already done" if images_done else "done")
+    return outcome | _make_colors(config, layout, color_sets, progress, images_done=images_done)
 
-    record.begin({k: v for k, v in asdict(config).items() if v is None or isinstance(v, (int, float, str))}
+
+def _prepare_images(config: PrepareDataConfig, options: dict[str, Any], layout: DataLayout, source: Source, jobs: list[Job],
+                    record: Record, progress: Progress) -> dict[str, Any]:  # fmt: skip
+    """Write the shards of images and their manifest; returns its content."""
+    shown = {k: v for k, v in asdict(config).items() if k not in COLOR_OPTIONS}
+    record.begin({k: v for k, v in shown.items() if v is None or isinstance(v, (int, float, str))}
                  | {k: _text(v) for k, v in options.items()}, seed=config.seed)  # fmt: skip
-    shards = _write_shards(jobs, record, workers=config.workers or os.cpu_count() or 1, progress=progress)
+    shards = write_shards(jobs, record, workers=config.workers or os.cpu_count() or 1, progress=progress)
     rejected = [(job.split, *row) for job in jobs for row in shards[job.path.name]["rejected"]]
     _check_rejected(rejected, shards, config.max_rejected)
     outputs = [job.path for job in jobs] + _write_rejected(layout.rejected, rejected)
-    content = record.finish(outputs, summary=_summary(layout, source, jobs, shards, rejected),
-                            known={name: facts["sha256"] for name, facts in shards.items()})  # fmt: skip
-    return _outcome(layout, content, "done")
+    return record.finish(outputs, summary=_summary(layout, source, jobs, shards, rejected),
+                         known={name: facts["sha256"] for name, facts in shards.items()})  # fmt: skip
 
 
 def _source_options(config: PrepareDataConfig, explicit: Collection[str]) -> dict[str, Any]:
@@ -121,6 +123,48 @@ def _default_name(config: PrepareDataConfig) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in config.path.resolve().name).strip("-.") or "folder"
 
 
+def _color_sets(config: PrepareDataConfig, explicit: Collection[str], image_size: int) -> list[ColorSet]:
+    """What is to be computed from the images, checked; PyTorch is loaded only if there is anything."""
+    spaces = tuple(space for space in config.color_space if space != "none")
+    if len(spaces) < len(config.color_space) and spaces:
+        raise ConfigError(f"--color-space none stands alone, got {','.join(config.color_space)}")
+    sets = []
+    if spaces:
+        from pretext.datasets.color_sets import plan_sets
+
+        sets = plan_sets(spaces, size=config.target_size, border=config.target_border, lab_dtype=config.lab_dtype)
+    needs = {"target_size": bool(sets), "target_border": bool(sets), "lab_dtype": any(one.is_lab for one in sets)}
+    problems = [f"--{name.replace('_', '-')} is read only with a --color-space {'of Lab' if sets else ''}".rstrip()
+                + f"; chosen is {','.join(config.color_space)}"
+                for name in sorted(explicit & needs.keys()) if not needs[name]]  # fmt: skip
+    if sets and config.target_size > image_size:
+        problems.append(f"--target-size {config.target_size} must be at most the images' {image_size} px")
+    if problems:
+        raise ConfigError(problems)
+    return sets
+
+
+def _are_made(layout: DataLayout, sets: list[ColorSet]) -> bool:
+    from pretext.datasets.color_sets import are_made
+
+    return are_made(layout, sets, read_manifest(layout.manifest)["summary"]["fingerprint"])
+
+
+def _make_colors(config: PrepareDataConfig, layout: DataLayout, sets: list[ColorSet], progress: Progress, *,
+                 images_done: bool) -> dict[str, Any]:  # fmt: skip
+    """Compute what is not there yet of the colour sets; returns what that changes in the outcome."""
+    if not sets:
+        return {}
+    from pretext.datasets.color_sets import make_sets
+
+    made = make_sets(open_data(layout), sets, overwrite=config.overwrite, workers=config.workers or os.cpu_count() or 1,
+                     progress=progress)  # fmt: skip
+    status = {one.stem: "done" if one.stem in made else "already done" for one in sets}
+    seconds = max((content["wall_seconds"] for content in made.values()), default=0.0)
+    return {"status": "done" if made or not images_done else "already done", "colours": status,
+            "seconds for colours": seconds}  # fmt: skip
+
+
 def _plan(source: Source, config: PrepareDataConfig, options: dict[str, Any], layout: DataLayout) -> list[Job]:
     per_shard = max(1, int(config.shard_mb * 1e6) // (source.image_size**2 * 3))
     jobs = []
@@ -135,87 +179,6 @@ def _plan(source: Source, config: PrepareDataConfig, options: dict[str, Any], la
     if not jobs:
         raise DataError(f"source {config.source} holds no images")
     return jobs
-
-
-def _write_shards(jobs: list[Job], record: Record, *, workers: int, progress: Progress) -> dict[str, dict[str, Any]]:
-    """Write every shard that is not there yet, one worker process a shard; the manifest notes each as it is finished."""
-    shards = {name: facts for name, facts in record.content["progress"].items()
-              if (record.path.parent / name).is_file() and (record.path.parent / name).stat().st_size == facts["bytes"]}  # fmt: skip
-    open_jobs = [job for job in jobs if job.path.name not in shards]
-    total = sum(len(job.index_N) for job in jobs)
-    done = total - sum(len(job.index_N) for job in open_jobs)
-    # Spawned, not forked: a fork of a process with threads can hang. The counter is the workers' only shared state.
-    context = multiprocessing.get_context("spawn")
-    counter = context.Value("q", 0)
-    pool = ProcessPoolExecutor(min(workers, len(open_jobs)) or 1, context, _begin_worker,
-                               (counter, jobs[0].source, jobs[0].options))  # fmt: skip
-    try:
-        with progress.task("preparing", total, "images", done=done) as task:
-            futures: dict[Future[dict[str, Any]], Job] = {pool.submit(_write_one, job): job for job in open_jobs}
-            told, open_futures = 0, set(futures)
-            while open_futures:
-                ready, open_futures = wait(open_futures, timeout=ASKS_EVERY, return_when=FIRST_COMPLETED)
-                now = counter.value
-                task.advance(now - told)
-                told = now
-                for future in ready:
-                    shards[futures[future].path.name] = future.result()
-                    record.note(shards)
-    except BrokenProcessPool as error:
-        raise DataError("a worker process was killed, most likely for want of memory",
-                        hint="--workers 1, then run again: finished shards are kept") from error  # fmt: skip
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-    return shards
-
-
-# What a worker process holds: the counter it shares with its parent, and its own view of the source.
-_counter: Any
-_source: Source
-
-
-def _begin_worker(counter: Any, source: str, options: dict[str, Any]) -> None:
-    """Open the source once in each worker, so that nothing big crosses between processes."""
-    global _counter, _source
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    _counter, _source = counter, SOURCES[source].load()(**options)
-
-
-def _leave_with_parent() -> None:
-    """End this worker when its parent is killed: nobody would wait for it, and its shard's name is not its own any more."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _write_one(job: Job) -> dict[str, Any]:
-    """Write one shard in a worker."""
-    rejected: list[tuple[str, str]] = []
-
-    def rows() -> Iterator[tuple[str, np.ndarray, int | None, tuple[int, ...]]]:
-        told = time.monotonic()
-        count = 0
-        for item in _source.read(job.split, job.index_N):
-            count += 1
-            if time.monotonic() - told > ASKS_EVERY:
-                _count(count)
-                told, count = time.monotonic(), 0
-            if isinstance(item, Rejected):
-                rejected.append((item.id, item.reason))
-            else:
-                yield item.id, item.image_HWC, item.label, item.folds
-        _count(count)
-
-    num_images = write_shard(job.path, rows(), image_size=_source.image_size)
-    return {"sha256": file_sha256(job.path), "bytes": job.path.stat().st_size, "num_images": num_images,
-            "rejected": rejected}  # fmt: skip
-
-
-def _count(amount: int) -> None:
-    with _counter.get_lock():
-        _counter.value += amount
 
 
 def _check_rejected(rejected: list[tuple[str, str, str]], shards: dict[str, dict[str, Any]], limit: float) -> None:
@@ -260,16 +223,23 @@ def _outcome(layout: DataLayout, content: dict[str, Any], status: str) -> dict[s
             "fingerprint": summary["fingerprint"]}  # fmt: skip
 
 
-def _dry_run(layout: DataLayout, source: Source, jobs: list[Job]) -> dict[str, Any]:
+def _dry_run(layout: DataLayout, source: Source, jobs: list[Job], color_sets: list[ColorSet]) -> dict[str, Any]:
     started = time.perf_counter()
     sample = jobs[0].index_N[:64]
-    for _ in source.read(jobs[0].split, sample):
-        pass
+    images = [item.image_HWC for item in source.read(jobs[0].split, sample) if not isinstance(item, Rejected)]
     per_image = (time.perf_counter() - started) / len(sample)
-    total = sum(len(job.index_N) for job in jobs)
-    return {"output": str(layout.folder), "status": "dry run", "images": total, "shards": len(jobs),
-            "disk": f"{total * source.image_size**2 * 3 / 1e9:.2f} GB",
-            "expected seconds": round(per_image * total / (os.cpu_count() or 1), 1)}  # fmt: skip
+    total, cores = sum(len(job.index_N) for job in jobs), os.cpu_count() or 1
+    facts = {"output": str(layout.folder), "status": "dry run", "images": total, "shards": len(jobs),
+             "disk": f"{total * source.image_size**2 * 3 / 1e9:.2f} GB",
+             "expected seconds": round(per_image * total / cores, 1)}  # fmt: skip
+    if not color_sets or not images:
+        return facts
+    from pretext.datasets.color_sets import estimate
+
+    size, seconds = estimate(color_sets, np.stack(images))
+    return facts | {"colours": [f"SPLIT-*.{one.stem}.arrow" for one in color_sets],
+                    "disk for colours": f"{total * size / 1e9:.2f} GB",
+                    "expected seconds for colours": round(seconds * total / min(cores, len(jobs)), 1)}  # fmt: skip
 
 
 def _text(value: Any) -> Any:

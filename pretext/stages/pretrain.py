@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,44 @@ from pretext.artifacts.manifest import Parent, Record
 from pretext.artifacts.metrics import write_metrics
 from pretext.artifacts.shards import DataSet, open_data
 from pretext.config import identity
-from pretext.errors import ConfigError
-from pretext.objectives.base import Objective, PretextLearner
+from pretext.errors import ArtifactError, ConfigError
+from pretext.objectives.base import Objective, PretextLearner, Setting, plain_view
+from pretext.objectives.color_task import ColorTask, find_color_task, network_shape
 from pretext.progress import Progress, Silent
 from pretext.registry import Variant
 from pretext.stage_configs import PretrainConfig
 from pretext.training.device import Compute, resolve_compute
 from pretext.training.loop import FitResult, LoopConfig, fit
-from pretext.training.pool import ImagePool
+from pretext.training.pool import ImagePool, chunk_indices
 from pretext.training.seeds import derive_seed, make_generator
 from pretext.training.state import clear_state, copy_state
-from pretext.variants import choose_pretraining
+from pretext.training.views import rows_for
+from pretext.variants import Parts, choose_pretraining, default_run_name
 
 PICTURED = 8  # images in the picture of the run
+# Options of an objective's row that this stage makes something of, instead of handing them on.
+STAGE_READS = ("loss", "encoder", "augment", "color_space", "target_size")
 
-Parts = dict[str, tuple[Variant, dict[str, Any]]]
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is trained on what."""
+
+    config: PretrainConfig
+    parts: Parts
+    data: DataSet
+    split: str
+    color: ColorTask | None
+    compute: Compute
+    layout: RunLayout
+
+    def option(self, name: str) -> Any:
+        """An option of the objective's row, None where it has no such option."""
+        return self.parts["objective"][1].get(name)
+
+    @property
+    def trains(self) -> bool:
+        return self.parts["objective"][0].trains
 
 
 def run(config: PretrainConfig, *, explicit: Collection[str] = (), progress: Progress | None = None) -> dict[str, Any]:
@@ -51,46 +75,36 @@ def run(config: PretrainConfig, *, explicit: Collection[str] = (), progress: Pro
         PretextError: For anything wrong with the options, the data, the device or the disk.
     """
     progress = progress or Silent()
-    parts = choose_pretraining(config, explicit)
-    data = open_data(find_data(config.data_dir, config.data))
-    split = _split_name(config, data)
-    layout = RunLayout(config.out or config.runs_dir / default_run_name(data.name, parts, config.seed))
-    compute = resolve_compute(config.device, config.precision)
-    record = Record(layout.manifest, "pretrain", _request(config, parts, split), _parents(config, data))
-    description = _describe(config, parts, data, split, compute)
+    job = _job(config, choose_pretraining(config, explicit))
+    layout = job.layout
+    record = Record(layout.manifest, "pretrain", _request(job), _parents(job))
     if config.dry_run:
-        return _dry_run(config, parts, data, split, compute, layout)
+        return _dry_run(job)
     if record.is_done(overwrite=config.overwrite, stale=[layout.resume]):
         if layout.resume.exists():
             clear_state(layout.resume)  # killed after it was done, before it had tidied up
         return _outcome(layout, record.content, "already done")
 
-    module = _build(config, parts, data, compute)
-    train, val = _pools(config, data, split, compute)
-    record.begin(description, seed=config.seed, device=compute.name)
-    result = _train(config, parts, module, train, val, compute, layout, record, progress)
-    outputs = _write(config, module, result, description, val or train, compute, layout)
-    content = record.finish(outputs, summary=_summary(module, result, data, split, len(train), len(val or ())))
+    module = _build(job)
+    train, val = _pools(job, module)
+    record.begin(_describe(job), seed=config.seed, device=job.compute.name)
+    result = _train(job, module, train, val, record, progress)
+    outputs = _write(job, module, result, val or train)
+    content = record.finish(outputs, summary=_summary(job, module, result, train, val))
     clear_state(layout.resume)
     return _outcome(layout, content, "done")
 
 
-def default_run_name(data: str, parts: Parts, seed: int) -> str:
-    """Such as `stl10-cnn-pse4-s0`: what differs from the defaults is in the name."""
-    words = [data, _word(*parts["encoder"])]
-    words.append(_word(*parts["loss"]) if "loss" in parts else parts["objective"][0].name)
-    if "loss" in parts and parts["objective"][0].name != "autoencode":
-        words.insert(2, parts["objective"][0].name)
-    return "-".join([*words, f"s{seed}"])
-
-
-def _word(row: Variant, options: dict[str, Any]) -> str:
-    """A variant's name; the loss's sigma always, other options where they are not the row's defaults."""
-    word = row.name + (f"{options['sigma']:g}" if "sigma" in options else "")
-    for name, value in options.items():
-        if name != "sigma" and value != row.reads[name]:
-            word += f"-{name.replace('_dim', '')}{value:g}" if isinstance(value, (int, float)) else f"-{value}"
-    return word
+def _job(config: PretrainConfig, parts: Parts) -> Job:
+    data = open_data(find_data(config.data_dir, config.data))
+    split = _split_name(config, data)
+    row, options = parts["objective"]
+    color = None
+    if "color_space" in options and (row.trains or options["color_space"]):
+        color = find_color_task(data, split, options["color_space"], options.get("target_size"))
+        options |= {"color_space": color.quantizer.name, "target_size": color.size}
+    layout = RunLayout(config.out or config.runs_dir / default_run_name(data.name, parts, config.seed))
+    return Job(config, parts, data, split, color, resolve_compute(config.device, config.precision), layout)
 
 
 def _split_name(config: PretrainConfig, data: DataSet) -> str:
@@ -99,20 +113,21 @@ def _split_name(config: PretrainConfig, data: DataSet) -> str:
     return "unlabeled" if data.num_images.get("unlabeled") else "train"
 
 
-def _request(config: PretrainConfig, parts: Parts, split: str) -> dict[str, Any]:
+def _request(job: Job) -> dict[str, Any]:
     """What decides the output: options that rows decide are filled in, the data set is known by its fingerprint."""
-    request = {name: value for name, value in identity(config).items() if name not in ("data", "init_from")}
-    request["split"] = split
-    request["loss"] = parts["loss"][0].name if "loss" in parts else None
-    for _, options in parts.values():
-        request |= {name: value for name, value in options.items() if name != "loss"}
-    return request
+    request = {name: value for name, value in identity(job.config).items() if name not in ("data", "init_from")}
+    for _, options in job.parts.values():
+        request |= options
+    chosen = {option: row.name for option, (row, _) in job.parts.items()}
+    return request | {"split": job.split, "loss": chosen.get("loss"), "encoder": chosen["encoder"]}
 
 
-def _parents(config: PretrainConfig, data: DataSet) -> list[Parent]:
-    parents = [Parent("data", str(data.layout.folder), data.fingerprint)]
-    if config.init_from is not None:
-        file = _init_file(config.init_from)
+def _parents(job: Job) -> list[Parent]:
+    parents = [Parent("data", str(job.data.layout.folder), job.data.fingerprint)]
+    if job.color is not None:
+        parents.append(Parent("targets", job.color.stem, job.color.fingerprint))
+    if job.config.init_from is not None:
+        file = _init_file(job.config.init_from)
         parents.append(Parent("init", str(file), file_sha256(file)))
     return parents
 
@@ -121,57 +136,77 @@ def _init_file(path: Path) -> Path:
     return path if path.suffix == ".safetensors" and path.is_file() else find_run(path).checkpoint
 
 
-def _describe(config: PretrainConfig, parts: Parts, data: DataSet, split: str, compute: Compute) -> dict[str, Any]:
+def _describe(job: Job) -> dict[str, Any]:
     """The resolved config, with no `auto` left."""
-    encoder, options = parts["encoder"]
-    objective = {"name": parts["objective"][0].name}
-    if "loss" in parts:
-        objective |= {"loss": parts["loss"][0].name, **parts["loss"][0].fixed, **parts["loss"][1]}
-    flat = {name: value for name, value in identity(config).items()
-            if value is not None and name not in {"loss", *options, *objective}}  # fmt: skip
-    return flat | {
-        "data": {"name": data.name, "fingerprint": data.fingerprint}, "split": split, "objective": objective,
-        "encoder": {"name": encoder.name, "image_size": data.image_size, **options},
-        "device": compute.device.type, "precision": compute.precision,
+    row, options = job.parts["objective"]
+    objective = {"name": row.name} | {name: value for name, value in options.items()
+                                      if name not in ("loss", "encoder", "augment") and value is not None}  # fmt: skip
+    if job.color is not None:
+        objective |= {"bins": list(job.color.quantizer.num_bins), "border": job.color.border}
+    if "loss" in job.parts:
+        loss, loss_options = job.parts["loss"]
+        objective |= {"loss": loss.name, **loss.fixed, **loss_options}
+    encoder = {"name": job.parts["encoder"][0].name, "image_size": job.data.image_size, **_network_options(job)}
+    flat = {name: value for name, value in identity(job.config).items()
+            if value is not None and name not in {"loss", "encoder", *encoder, *objective}}  # fmt: skip
+    return flat | ({"augment": job.option("augment")} if job.trains else {}) | {
+        "data": {"name": job.data.name, "fingerprint": job.data.fingerprint}, "split": job.split,
+        "objective": objective, "encoder": encoder, "device": job.compute.device.type, "precision": job.compute.precision,
     }  # fmt: skip
 
 
-def _build(config: PretrainConfig, parts: Parts, data: DataSet, compute: Compute) -> Objective:
+def _network_options(job: Job) -> dict[str, Any]:
+    """What the encoder is built with; for colours also which channels its parts see and what they say."""
+    options = job.parts["encoder"][1]
+    if job.color is None:
+        return options
+    wiring = job.parts["objective"][0].fixed.get("wiring", "split-brain")
+    loss = job.parts["loss"][0].name if "loss" in job.parts else "cross-entropy"
+    return options | network_shape(wiring, job.color, loss)
+
+
+def _build(job: Job) -> Objective:
     """The objective's module on its device, its weights decided by the seed or read from another run."""
-    torch.manual_seed(derive_seed(config.seed, "weights"))
-    row, options = parts["encoder"]
+    torch.manual_seed(derive_seed(job.config.seed, "weights"))
+    row, data, options = job.parts["objective"][0], job.data, _network_options(job)
+    own = {name: job.option(name) for name in row.reads if name not in STAGE_READS}
     try:
-        encoder = row.load()(image_size=data.image_size, **options)
-        loss = _build_loss(*parts["loss"]) if "loss" in parts else None
-        module: Objective = parts["objective"][0].load()(encoder=encoder, loss=loss, width=options.get("width", 1.0))
+        encoder = job.parts["encoder"][0].load()(image_size=data.image_size, **options)
+        loss = _build_loss(*job.parts["loss"]) if "loss" in job.parts else None
+        setting = Setting(encoder, loss, options.get("width", 1.0), job.color)
+        module: Objective = row.load()(setting, **row.fixed, **own)
     except ValueError as error:
         raise ConfigError(
             f"data set {data.name} ({data.image_size} px) and these options do not fit: {error}"
         ) from error
-    if config.init_from is not None:
-        file = _init_file(config.init_from)
+    if job.config.init_from is not None:
+        file = _init_file(job.config.init_from)
         tensors = read_tensors(file, "encoder.")
         check_keys(file, module.encoder.state_dict(), tensors)
         module.encoder.load_state_dict(tensors)
-    return module.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module.to(job.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _build_loss(row: Variant, options: dict[str, Any]) -> nn.Module:
     return row.load()(**row.fixed, **options)
 
 
-def _pools(config: PretrainConfig, data: DataSet, split: str, compute: Compute) -> tuple[ImagePool, ImagePool | None]:
+def _pools(job: Job, module: Objective) -> tuple[ImagePool, ImagePool | None]:
     """Training and validation images: a random part, decided by the seed, is kept back."""
-    images = data.split(split)
-    order_N = torch.randperm(len(images), generator=make_generator(config.seed, "validation")).numpy()
-    num_val = round(len(images) * config.val_fraction)
+    images, space = rows_for(job.data, job.split, module.encoder.input_space, colour_changes=False)
+    if space != module.encoder.input_space:
+        raise ArtifactError(f"data set {job.data.name} has no Lab images of split {job.split}",
+                            hint="pretext prepare-data ... --color-space lab adds them")  # fmt: skip
+    targets = job.data.targets(job.split, job.color.stem) if job.color is not None and job.trains else None
+    order_N = torch.randperm(len(images), generator=make_generator(job.config.seed, "validation")).numpy()
+    num_val = round(len(images) * job.config.val_fraction)
     train_N, val_N = np.sort(order_N[num_val:]), np.sort(order_N[:num_val])
     if len(train_N) < 2:
         raise ConfigError(
-            f"--val-fraction {config.val_fraction:g} leaves {len(train_N)} of {len(images)} images to train on"
+            f"--val-fraction {job.config.val_fraction:g} leaves {len(train_N)} of {len(images)} images to train on"
         )
-    val = ImagePool(images, val_N, device=compute.device) if num_val else None
-    return ImagePool(images, train_N, device=compute.device), val
+    val = ImagePool(images, val_N, device=job.compute.device, targets=targets) if num_val else None
+    return ImagePool(images, train_N, device=job.compute.device, targets=targets), val
 
 
 def _loop_config(config: PretrainConfig) -> LoopConfig:
@@ -179,23 +214,24 @@ def _loop_config(config: PretrainConfig) -> LoopConfig:
         epochs=config.epochs, batch_size=config.batch_size, accumulate=config.accumulate, optimizer=config.optimizer,
         lr=config.lr, weight_decay=config.weight_decay, schedule=config.schedule, warmup_epochs=config.warmup_epochs,
         grad_clip=config.grad_clip, patience=config.patience, seed=config.seed, save_every=config.save_every,
-        log_every=config.log_every,
+        log_every=config.log_every, gamma=config.gamma,
     )  # fmt: skip
 
 
-def _train(config: PretrainConfig, parts: Parts, module: Objective, train: ImagePool, val: ImagePool | None,
-           compute: Compute, layout: RunLayout, record: Record, progress: Progress) -> FitResult | None:  # fmt: skip
-    if not parts["objective"][0].trains:
+def _train(job: Job, module: Objective, train: ImagePool, val: ImagePool | None, record: Record,
+           progress: Progress) -> FitResult | None:  # fmt: skip
+    if not job.trains:
         return None
+    config = job.config
     steps = config.epochs * (len(train) // min(config.batch_size, len(train)))
-    with progress.task(layout.folder.name, steps, "steps") as task:
-        return fit(PretextLearner(module, config.augment), train, val, _loop_config(config), compute,
-                   folder=layout.resume, task=task, on_save=lambda: record.note({}))  # fmt: skip
+    with progress.task(job.layout.folder.name, steps, "steps") as task:
+        return fit(PretextLearner(module, job.option("augment")), train, val, _loop_config(config), job.compute,
+                   folder=job.layout.resume, task=task, on_save=lambda: record.note({}))  # fmt: skip
 
 
-def _write(config: PretrainConfig, module: Objective, result: FitResult | None, description: dict[str, Any],
-           shown: ImagePool, compute: Compute, layout: RunLayout) -> list[Path]:  # fmt: skip
-    """Write weights, curve and picture; returns the files."""
+def _write(job: Job, module: Objective, result: FitResult | None, shown: ImagePool) -> list[Path]:
+    """Write weights, curve and picture; returns the files. The module is left with the weights that are kept."""
+    config, layout, description = job.config, job.layout, _describe(job)
     header = {"kind": "pretrain", "code": __version__, "config": description,
               "encoder": description["encoder"], "objective": description["objective"],
               "data": description["data"] | {"split": description["split"]}, "seed": config.seed}  # fmt: skip
@@ -210,26 +246,42 @@ def _write(config: PretrainConfig, module: Objective, result: FitResult | None, 
     write_metrics(layout.metrics, result.rows)
     outputs = [layout.checkpoint, layout.last_checkpoint, layout.metrics]
     module.load_state_dict(tensors)
-    _, image_BHWC = next(iter(shown.batches([np.arange(min(PICTURED, len(shown)))])))
+    batch = next(iter(shown.batches([np.arange(min(PICTURED, len(shown)))])))
     with torch.no_grad():
-        picture = module.eval().picture(image_BHWC.permute(0, 3, 1, 2).float() / 255)
+        picture = module.eval().picture(plain_view(batch))
     if picture is not None:
-        with atomic_path(layout.reconstructions) as temporary:
+        with atomic_path(layout.picture(module.picture_name)) as temporary:
             picture.save(temporary, format="PNG")
-        outputs.append(layout.reconstructions)
+        outputs.append(layout.picture(module.picture_name))
     return outputs
 
 
-def _summary(module: Objective, result: FitResult | None, data: DataSet, split: str, num_train: int,
-             num_val: int) -> dict[str, Any]:  # fmt: skip
+def _summary(job: Job, module: Objective, result: FitResult | None, train: ImagePool,
+             val: ImagePool | None) -> dict[str, Any]:  # fmt: skip
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in module.named_children()}
     facts = {"parameters": {name: count for name, count in counts.items() if count},
-             "data": {"name": data.name, "fingerprint": data.fingerprint}, "split": split, "num_images": num_train + num_val,
-             "num_validation": num_val}  # fmt: skip
+             "data": {"name": job.data.name, "fingerprint": job.data.fingerprint}, "split": job.split,
+             "num_images": len(train) + len(val or ()), "num_validation": len(val or ())}  # fmt: skip
     if result is None:
         return facts | {"images_seen": 0, "epochs_run": 0}
-    return facts | {"images_seen": result.images_seen, "epochs_run": result.epochs_run,
-                    "best_epoch": result.best_epoch, "best_val_loss": result.best_val}  # fmt: skip
+    facts |= {"images_seen": result.images_seen, "epochs_run": result.epochs_run,
+              "best_epoch": result.best_epoch, "best_val_loss": result.best_val}  # fmt: skip
+    if constants := module.constant_losses():
+        facts |= {"constant_loss": sum(constants.values()), "constant_losses": constants,
+                  "val_losses": _mean_terms(job, module, val or train)}  # fmt: skip
+    return facts
+
+
+@torch.no_grad()
+def _mean_terms(job: Job, module: Objective, pool: ImagePool) -> dict[str, float]:
+    """The parts of the loss, each as its mean over all images."""
+    module.eval()
+    sums: dict[str, torch.Tensor] = {}
+    for batch in pool.batches(chunk_indices(len(pool), job.config.batch_size)):
+        with job.compute.autocast():
+            terms = module.terms_of(plain_view(batch))
+        sums = {name: sums.get(name, 0) + term.double() * len(batch) for name, term in terms.items()}
+    return {name: float(value) / len(pool) for name, value in sums.items()}
 
 
 def _outcome(layout: RunLayout, content: dict[str, Any], status: str) -> dict[str, Any]:
@@ -240,28 +292,27 @@ def _outcome(layout: RunLayout, content: dict[str, Any], status: str) -> dict[st
             "seconds": content["wall_seconds"]}  # fmt: skip
 
 
-def _dry_run(config: PretrainConfig, parts: Parts, data: DataSet, split: str, compute: Compute,
-             layout: RunLayout) -> dict[str, Any]:  # fmt: skip
+def _dry_run(job: Job) -> dict[str, Any]:
     """Time one step of the real thing (after one to warm up) and multiply."""
-    module = _build(config, parts, data, compute)
-    train, val = _pools(config, data, split, compute)
+    config, compute, module = job.config, job.compute, _build(job)
+    train, val = _pools(job, module)
     batch_size = min(config.batch_size, len(train))
-    steps = config.epochs * (len(train) // batch_size) if parts["objective"][0].trains else 0
+    steps = config.epochs * (len(train) // batch_size) if job.trains else 0
     facts: dict[str, Any] = {
-        "output": str(layout.folder), "status": "dry run", "reads": str(data.layout.folder), "split": split,
+        "output": str(job.layout.folder), "status": "dry run", "reads": str(job.data.layout.folder), "split": job.split,
         "training images": len(train), "validation images": len(val) if val else 0, "steps": steps,
-        "config": {name: str(value) for name, value in _describe(config, parts, data, split, compute).items()},
+        "config": {name: str(value) for name, value in _describe(job).items()},
         "parameters": {name: sum(p.numel() for p in part.parameters()) for name, part in module.named_children()},
     }  # fmt: skip
     if not steps:
         return facts
-    learner = PretextLearner(module, config.augment)
+    learner = PretextLearner(module, job.option("augment"))
     learner.train_mode()
-    index_B, image_BHWC = next(iter(train.batches([np.arange(batch_size)])))
+    batch = next(iter(train.batches([np.arange(batch_size)])))
     for _ in range(2):
         started = time.perf_counter()
         with compute.autocast():
-            loss = learner.train_loss(index_B, image_BHWC, make_generator(config.seed, "dry run"))
+            loss = learner.train_loss(batch, make_generator(config.seed, "dry run"))
         loss.backward()
         float(loss.detach())  # waits for the device
         seconds = time.perf_counter() - started

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pretext.artifacts.features import FeatureSplit, read_feature_header, read_split
-from pretext.artifacts.layout import RunLayout, find_run, probe_stem
+from pretext.artifacts.layout import LATENT, RunLayout, features_stem, find_run, probe_stem
 from pretext.artifacts.manifest import Parent, Record, require_done
 from pretext.artifacts.results import write_few_label_sets, write_predictions, write_result
 from pretext.config import identity
@@ -19,7 +19,7 @@ from pretext.progress import Progress, Silent
 from pretext.registry import Variant
 from pretext.stage_configs import ProbeConfig
 from pretext.tasks.evaluation import Judged, few_label_rows, headline, score_folds, tell_headline
-from pretext.tasks.plans import FoldPlan, few_label_ids, few_label_plans, plan_folds
+from pretext.tasks.plans import FoldPlan, few_label_ids, few_label_plans, label_facts, plan_folds
 from pretext.training.device import resolve_compute
 from pretext.variants import choose_row
 
@@ -41,21 +41,21 @@ def run(config: ProbeConfig, *, explicit: Collection[str] = (), progress: Progre
     progress = progress or Silent()
     row, options = choose_row(config, "kind", explicit)
     layout = find_run(config.run)
-    header, parents = _check_chain(layout)
-    stem = probe_stem(config.kind)
+    header, parents = _check_chain(layout, config.layer)
+    stem, features = probe_stem(config.kind, config.layer), layout.features_of(config.layer)
     record = Record(layout.record(stem), stem, _request(config, options), parents)
     if config.dry_run:
         return {
             "output": str(layout.result(stem)),
             "status": "dry run",
-            "reads": str(layout.features),
+            "reads": str(features),
             "options": options,
         }
     resume = layout.stage_resume(stem)
     if record.is_done(overwrite=config.overwrite, stale=[resume]):
         return tell_headline(layout.result(stem), record.content, "already done")
 
-    train, test = _load(layout)
+    train, test = _load(features)
     plans, selected_on = plan_folds(train.label_N, train.folds, folds=config.folds, k=config.k, seed=config.fold_seed,
                                     has_test=test is not None)  # fmt: skip
     few_plans = few_label_plans(train.label_N, config.labels_per_class or (), draws=config.draws, seed=config.seed,
@@ -70,8 +70,9 @@ def run(config: ProbeConfig, *, explicit: Collection[str] = (), progress: Progre
     shown = train if test is None else test
     sections, predictions = score_folds(judged, shown.label_N, shown.ids)
     content = {
-        "kind": stem, "protocol": _protocol(config, options, test is not None), **_described(header), **sections,
-        "selected_on": selected_on, "labels_per_class": few_label_rows(few_plans, few, shown.label_N) or None,
+        "kind": probe_stem(config.kind), "protocol": _protocol(config, options, test is not None),
+        **_described(header), **sections, "selected_on": selected_on,
+        "labels_per_class": few_label_rows(few_plans, few, shown.label_N) or None,
         "parents": [parent.as_json() for parent in parents], "notes": [],
     }  # fmt: skip
     write_result(layout.result(stem), content)
@@ -85,38 +86,45 @@ def run(config: ProbeConfig, *, explicit: Collection[str] = (), progress: Progre
     return tell_headline(layout.result(stem), content, "done")
 
 
-def _check_chain(layout: RunLayout) -> tuple[dict[str, Any], list[Parent]]:
+def _check_chain(layout: RunLayout, layer: str) -> tuple[dict[str, Any], list[Parent]]:
     """The features' header and the chain they end, refused where a link is broken.
 
     Raises:
-        ArtifactError: If the features are missing, unfinished, or of a checkpoint that the run no longer holds.
+        ArtifactError: If the features are missing, unfinished, of another layer, or of a checkpoint that the run no
+            longer holds.
     """
-    again = f"pretext extract-features {layout.folder} --overwrite"
-    made = require_done(layout.record("features"), hint=f"pretext extract-features {layout.folder}")
-    header = read_feature_header(layout.features)
-    if layout.manifest.exists():
+    is_pixels = not layout.manifest.exists()
+    make = f"pretext extract-features {layout.folder}" + (f" --layer {layer}" if layer != LATENT else "")
+    hint = "raw pixels have no layers: leave --layer out" if is_pixels and layer != LATENT else make
+    features = layout.features_of(layer)
+    made = require_done(layout.record(features_stem(layer)), hint=hint)
+    header = read_feature_header(features)
+    if not is_pixels:
         pretrained = require_done(layout.manifest, hint="run `pretext pretrain` again to finish it")
         now = pretrained["outputs"]["checkpoint.safetensors"]["sha256"]
         if header["checkpoint"] != now:
-            raise ArtifactError(f"{layout.features} was made from checkpoint {header['checkpoint']}, "
-                                f"but the run now holds {now}", hint=again)  # fmt: skip
-    return header, [Parent("features", str(layout.features), made["outputs"][layout.features.name]["sha256"])]
+            raise ArtifactError(f"{features} was made from checkpoint {header['checkpoint']}, "
+                                f"but the run now holds {now}", hint=f"{make} --overwrite")  # fmt: skip
+        if (found := header["encoder"]["layer"]) != layer:
+            raise ArtifactError(f"{features} holds layer {found}, not {layer}", hint=f"{make} --overwrite")
+    return header, [Parent("features", str(features), made["outputs"][features.name]["sha256"])]
 
 
 def _request(config: ProbeConfig, options: dict[str, Any]) -> dict[str, Any]:
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
-    return {name: value for name, value in identity(config).items() if name != "run"} | plain
+    # The layer is in the file's name, and in the features that are the parent.
+    return {name: value for name, value in identity(config).items() if name not in ("run", "layer")} | plain
 
 
-def _load(layout: RunLayout) -> tuple[FeatureSplit, FeatureSplit | None]:
+def _load(features: Path) -> tuple[FeatureSplit, FeatureSplit | None]:
     """The labelled features: train, and test where there are any.
 
     Raises:
         DataError: If there are no labels to learn from.
     """
-    train, test = read_split(layout.features, "train"), read_split(layout.features, "test")
+    train, test = read_split(features, "train"), read_split(features, "test")
     if train is None:
-        raise DataError(f"{layout.features} holds no `train` split: there are no labels to learn from",
+        raise DataError(f"{features} holds no `train` split: there are no labels to learn from",
                         hint="pretext extract-features RUN --data NAME, with a data set that has labels")  # fmt: skip
     for name, split in (("train", train), ("test", test)):
         if split is not None and (split.label_N < 0).any():
@@ -135,9 +143,8 @@ def _judge(row: Variant, options: dict[str, Any], config: ProbeConfig, header: d
 
 
 def _protocol(config: ProbeConfig, options: dict[str, Any], has_test: bool) -> dict[str, Any]:
-    facts: dict[str, Any] = {"name": config.folds, "test": "test split" if has_test else "held-out folds"}
-    facts |= {"k": config.k, "fold_seed": config.fold_seed} if config.folds == "kfold" else {}
-    return facts | {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+    return label_facts(config, has_test=has_test) | plain
 
 
 def _described(header: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pretext.reports.document import Document, build_document
 from pretext.reports.gather import gather
 from pretext.reports.html import to_html
 from pretext.reports.markdown import to_markdown_report
+from pretext.reports.pictures import KINDS
 from pretext.reports.score_tables import headline_table
 from pretext.reports.tables import printable, to_csv, to_latex, to_terminal
 from pretext.stage_configs import ReportConfig
@@ -25,7 +26,7 @@ from pretext.stage_configs import ReportConfig
 HTML, MARKDOWN = "report.html", "report.md"
 # Everything in a run's folder that a report shows; features and weights are behind the manifests that name them.
 READ = (MANIFEST, f"*.{MANIFEST}", "probe-*.json", "fine-tune-*.json", "*-predictions.parquet", "metrics.parquet",
-        "reconstructions.png")  # fmt: skip
+        *(f"{kind}.png" for kind in KINDS))  # fmt: skip
 
 
 def run(config: ReportConfig, *, explicit: Collection[str] = (), progress: Progress | None = None) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def _summary(document: Document, files: Mapping[str, bytes]) -> dict[str, Any]:
 
 def _outcome(config: ReportConfig, study: Study, content: Mapping[str, Any], status: str) -> dict[str, Any]:
     summary = content["summary"]
-    table = headline_table(study.evaluations)
+    table = headline_table(study.primary)
     lines = [to_terminal(table), ""] if table.rows else []
     lines += [f"Warning: {printable(sentence)}" for sentence in summary["warnings"]]
     return {"output": str(config.out / HTML), "status": status, "runs": len(study.runs), "answer": summary["answer"],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from pretext.errors import DataError
+from pretext.stage_configs import LabelOptions
 from pretext.tasks.folds import Index, few_label_draw, inner_train_sets, kfold_train_sets, official_train_sets
 
 
@@ -91,3 +93,10 @@ def few_label_plans(label_N: np.ndarray, labels_per_class: Sequence[int], *, dra
 def few_label_ids(plans: Sequence[FewLabelPlan], ids: Sequence[str]) -> list[tuple[int, int, str]]:
     """Rows (labels per class, draw, image id) that say which images each small set holds."""
     return [(few.labels_per_class, few.draw, ids[i]) for few in plans for i in few.plan.fit]
+
+
+def label_facts(options: LabelOptions, *, has_test: bool) -> dict[str, Any]:
+    """What a result's section `protocol` says of the images that its models are fitted and judged on."""
+    facts: dict[str, Any] = {"name": options.folds, "test": "test split" if has_test else "held-out folds"}
+    facts |= {"k": options.k, "fold_seed": options.fold_seed} if options.folds == "kfold" else {}
+    return facts | ({"stratified": not options.unstratified} if options.labels_per_class else {})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pretext.encoders.base import Encoder
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
@@ -15,6 +17,7 @@ class Protocol:
             fixed), or "instance" (each image normalised by its own statistics, also when judged).
         static: Features are computed once even where images are augmented: every epoch sees the same augmented copy.
         standardize: Features computed once are brought to mean 0 and sd 1 before the head is trained on them.
+        layer: The encoder's layer that the head is on, flattened; "code" is the one that a decoder starts from.
         note: What a reader of the result must know.
     """
 
@@ -22,7 +25,12 @@ class Protocol:
     norm: str
     static: bool = False
     standardize: bool = False
+    layer: str = "latent"
     note: str = ""
+
+    def layer_in(self, encoder: Encoder) -> str:
+        """The layer's own name in an encoder, which need not have it."""
+        return encoder.code_layer if self.layer == "code" else self.layer
 
 
 FULL = Protocol(weights="trained", norm="train")
@@ -37,4 +45,15 @@ AS_CODED_FT = Protocol(
 AS_CODED_FROZEN = Protocol(
     weights="fixed", norm="instance", static=True,
     note="As the slides' code: features once from one augmented copy, each image normalised by its own statistics.",
+)  # fmt: skip
+# As asbudhkar/LeProject and its branch dae, but for when they stop.
+STUDENT = Protocol(
+    weights="trained", norm="train", layer="logits",
+    note="As the student project: the head is on the logits of every place. The project stopped when the validation top-1 "
+         "fell; here patience watches the held-out loss.",
+)  # fmt: skip
+STUDENT_DAE = Protocol(
+    weights="trained", norm="eval", layer="code",
+    note="As the student project's denoising baseline: the head is on the whole code, and batch norm keeps the averages of "
+         "pretraining while all weights are trained.",
 )  # fmt: skip

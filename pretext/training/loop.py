@@ -20,7 +20,7 @@ from pretext.errors import PretextError
 from pretext.progress import Task
 from pretext.training.device import Compute
 from pretext.training.optim import Plateau, build_optimizer, rate_scale
-from pretext.training.pool import ImagePool, chunk_indices
+from pretext.training.pool import Batch, ImagePool, chunk_indices
 from pretext.training.seeds import derive_seed, make_generator
 from pretext.training.state import (
     copy_state,
@@ -43,10 +43,10 @@ class Learner(Protocol):
     def train_mode(self) -> None:
         """Set every part to the mode it has in training."""
 
-    def train_loss(self, index_B: np.ndarray, image_BHWC: Tensor, generator: torch.Generator) -> Tensor:
-        """Mean loss of a training batch, uint8 images in, with a graph for the gradient."""
+    def train_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Mean loss of a training batch as it lies on disk, with a graph for the gradient."""
 
-    def val_loss(self, index_B: np.ndarray, image_BHWC: Tensor) -> Tensor:
+    def val_loss(self, batch: Batch) -> Tensor:
         """Mean loss of a validation batch, in eval mode and without augmentation."""
 
 
@@ -60,6 +60,7 @@ class LoopConfig:
     optimizer: str = "adam"
     weight_decay: float = 0.0
     schedule: str = "cosine"
+    gamma: float = 1.0
     warmup_epochs: float = 0.0
     grad_clip: float = 0.0
     accumulate: int = 1
@@ -179,12 +180,12 @@ def fit(learner: Learner, train: ImagePool, val: ImagePool | None, config: LoopC
             learner.train_mode()
             order = _order(len(train), batch_size, seed=config.seed, epoch=epoch)[state.step % steps_per_epoch :]
             waiting = time.perf_counter()
-            for index_B, image_BHWC in train.batches(order):
+            for batch in train.batches(order):
                 waited = time.perf_counter() - waiting
                 scale = rate_scale(config.schedule, state.step, total_steps=total_steps, plateau=plateau,
-                                   warmup_steps=round(config.warmup_epochs * steps_per_epoch))  # fmt: skip
-                loss, norm = _step(learner, optimizer, index_B, image_BHWC, config, compute,
-                                   lr=config.lr * scale, step=state.step)  # fmt: skip
+                                   warmup_steps=round(config.warmup_epochs * steps_per_epoch),
+                                   epoch=epoch, gamma=config.gamma)  # fmt: skip
+                loss, norm = _step(learner, optimizer, batch, config, compute, lr=config.lr * scale, step=state.step)
                 state.step += 1
                 for kind, clock in clocks.items():
                     sums[kind] += torch.stack([loss, norm]).double()
@@ -222,18 +223,19 @@ def _check_finite(step: int, values: Mapping[str, float | None]) -> None:
                                hint="a smaller --lr, or --precision fp32")  # fmt: skip
 
 
-def _step(learner: Learner, optimizer: torch.optim.Optimizer, index_B: np.ndarray, image_BHWC: Tensor,
-          config: LoopConfig, compute: Compute, *, lr: float, step: int) -> tuple[Tensor, Tensor]:  # fmt: skip
+def _step(learner: Learner, optimizer: torch.optim.Optimizer, batch: Batch, config: LoopConfig,
+          compute: Compute, *, lr: float, step: int) -> tuple[Tensor, Tensor]:  # fmt: skip
     """One update; returns the mean loss and the gradient's norm before clipping, both still on the device."""
     torch.manual_seed(derive_seed(config.seed, "dropout", step))
     generator = make_generator(config.seed, "augment", step)
     optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=compute.device)
-    for part in np.array_split(np.arange(len(index_B)), min(config.accumulate, len(index_B))):
+    for rows in np.array_split(np.arange(len(batch)), min(config.accumulate, len(batch))):
+        part = batch.part(slice(rows[0], rows[-1] + 1))
         with compute.autocast():
-            loss = learner.train_loss(index_B[part], image_BHWC[part[0] : part[-1] + 1], generator)
-        (loss * (len(part) / len(index_B))).backward()
-        total += loss.detach() * (len(part) / len(index_B))
+            loss = learner.train_loss(part, generator)
+        (loss * (len(part) / len(batch))).backward()
+        total += loss.detach() * (len(part) / len(batch))
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     norm = nn.utils.clip_grad_norm_(parameters, config.grad_clip or math.inf)
     for group in optimizer.param_groups:
@@ -247,9 +249,9 @@ def _validate(learner: Learner, val: ImagePool, config: LoopConfig, compute: Com
     """Mean validation loss over all images, each counted once."""
     learner.module.eval()
     total = torch.zeros((), dtype=torch.float64, device=compute.device)
-    for index_B, image_BHWC in val.batches(chunk_indices(len(val), config.batch_size)):
+    for batch in val.batches(chunk_indices(len(val), config.batch_size)):
         with compute.autocast():
-            total += learner.val_loss(index_B, image_BHWC).double() * len(index_B)
+            total += learner.val_loss(batch).double() * len(batch)
     return float(total) / len(val)
 
 

@@ -40,11 +40,15 @@ class Plateau:
             self.scale, self.bad_epochs = self.scale * self.factor, 0
 
 
-def rate_scale(schedule: str, step: int, *, total_steps: int, warmup_steps: int, plateau: Plateau) -> float:
-    """The factor on the learning rate at `step` (0-based): linear warm-up, then cosine to 0, constant, or plateau."""
+def rate_scale(schedule: str, step: int, *, total_steps: int, warmup_steps: int, plateau: Plateau,
+               epoch: int = 0, gamma: float = 1.0) -> float:  # fmt: skip
+    """The factor on the learning rate at `step` (0-based): linear warm-up, then cosine to 0, constant, plateau, or step
+    (`gamma` to the power of the epochs that are over)."""
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
     if schedule == "cosine":
         share = (step - warmup_steps) / max(1, total_steps - warmup_steps)
         return 0.5 * (1 + math.cos(math.pi * share))
+    if schedule == "step":
+        return gamma**epoch
     return plateau.scale if schedule == "plateau" else 1.0

@@ -12,7 +12,7 @@ from pretext.cli.app import STAGES
 HEAVY = ("torch", "torchvision", "pyarrow", "matplotlib", "sklearn", "skimage", "scipy", "numpy", "PIL", "safetensors")
 COMMANDS = {name: config_class for name, config_class, *_ in STAGES}
 PANELS = {
-    "prepare-data": ["Arguments", "Data", "Output", "Machine"],
+    "prepare-data": ["Arguments", "Data", "Output", "Colour", "Machine"],
     "pretrain": ["Data", "Objective and loss", "Encoder", "Optimisation", "Machine", "Output"],
     "extract-features": ["Arguments", "Data", "Encoder", "Machine", "Output"],
     "probe": ["Arguments", "Evaluation", "Optimisation", "Machine", "Output"],
@@ -131,7 +131,7 @@ class TestCommandHelp:
         ("probe", "[default: 1e-05,0.0001,0.001,0.01,0.1,1 (linear)]"),
         ("probe", "--epochs INT Most epochs of the head. [default: 500 (mlp)]"),
         ("extract-features", "--splits TEXT Splits to extract, separated by commas. [default: all]"),
-        ("fine-tune", "[default: strong (full, scratch, as-coded-ft, as-coded-frozen); none (frozen)]"),
+        ("fine-tune", "[default: strong (full, scratch, as-coded-ft, as-coded-frozen); none (frozen, student, student-dae)]"),
     ],
 )  # fmt: skip
 def test_defaults_that_rows_decide_are_shown_with_their_rows(run_cli, command, text):

@@ -26,21 +26,23 @@ SHARED = ("--overwrite", "--dry-run", "--study", "--json", "--quiet", "--debug")
 OPTIONS = {
     "prepare-data": (
         "SOURCE", "PATH", "--root", "--name", "--image-size", "--limit", "--num-unlabeled", "--num-train", "--num-test",
-        "--max-rejected", "--seed", "--offline", "--workers", "--shard-mb", "--data-dir", *SHARED,
+        "--max-rejected", "--seed", "--color-space", "--target-size", "--target-border", "--lab-dtype", "--offline", "--workers", "--shard-mb", "--data-dir", *SHARED,
     ),
     "pretrain": (
         "--data", "--data-dir", "--split", "--val-fraction", "--objective", "--loss", "--sigma", "--truncate",
-        "--padding", "--residual", "--encoder", "--width", "--latent-dim", "--stem", "--init-from",
+        "--padding", "--residual", "--rebalance", "--color-space", "--target-size", "--noise", "--noise-level",
+        "--encoder", "--width", "--latent-dim", "--stem", "--init-from",
         "--epochs", "--batch-size", "--accumulate", "--optimizer", "--lr", "--weight-decay", "--schedule",
-        "--warmup-epochs", "--grad-clip", "--patience", "--augment", "--seed", "--device", "--precision",
+        "--gamma", "--warmup-epochs", "--grad-clip", "--patience", "--augment", "--seed", "--device", "--precision",
         "--runs-dir", "--out", "--keep", "--save-every", "--log-every", *SHARED,
     ),
     "extract-features": (
-        "RUN", "--data", "--data-dir", "--splits", "--raw-pixels", "--pixel-size", "--layer", "--pool", "--batch-size",
+        "RUN", "--data", "--data-dir", "--splits", "--raw-pixels", "--pixel-size", "--layer", "--pool", "--max-features",
+        "--batch-size",
         "--device", "--precision", "--runs-dir", *SHARED,
     ),
     "probe": (
-        "RUN", "--kind", "--folds", "--k", "--fold-seed", "--strengths", "--neighbours", "--epochs", "--lr",
+        "RUN", "--layer", "--kind", "--folds", "--k", "--fold-seed", "--strengths", "--neighbours", "--epochs", "--lr",
         "--patience", "--labels-per-class", "--draws", "--unstratified", "--seed", "--device", *SHARED,
     ),
     "fine-tune": (
@@ -187,7 +189,8 @@ class TestStudyFile:
         assert outcome.err.splitlines() == [
             "error: unknown key 'epoch'; did you mean 'epochs'?",
             "error: --latent-dim must be a whole number, got 'many'",
-            "error: --encoder must be one of cnn, resnet18, got 'cn'; did you mean 'cnn'?",
+            "error: --encoder must be one of cnn, resnet18, conv4, simplenet5, simplenet13, alexnet-fcn, resnet18-fcn, "
+            "got 'cn'; did you mean 'cnn'?",
             "error: --lr must be a finite number, got nan",
         ]
         assert stages["pretrain"].calls == []

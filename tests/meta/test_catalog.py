@@ -5,32 +5,36 @@ import inspect
 
 import pytest
 
-from pretext.catalog import AXES
+from pretext.catalog import AXES, ENCODERS, OBJECTIVES, SPLIT_ENCODERS
 from pretext.config import resolve
+from pretext.objectives.color_task import WIRINGS
 from pretext.stage_configs import FineTuneConfig, PrepareDataConfig, PretrainConfig, ProbeConfig
+from pretext.stages import pretrain
 from pretext.tasks.protocols import Protocol
 from pretext.variants import CHOOSERS
 
 NAMES = {
     "sources": ["shapes", "stl10", "cifar10", "cifar100", "folder"],
-    "objectives": ["autoencode", "random"],
-    "losses": ["mse", "l1", "bce", "pse", "pse-slides"],
-    "encoders": ["cnn", "resnet18"],
+    "color-spaces": ["rgb", "lab", "lab-rescaled", "lab-rescaled-all", "lab-313", "lab-gamut"],
+    "objectives": ["autoencode", "denoise", "split-brain", "colorize", "predict-light", "cross-channel",
+                   "two-colorizers", "random"],
+    "losses": ["mse", "l1", "bce", "pse", "pse-slides", "cross-entropy", "regression"],
+    "encoders": ["cnn", "resnet18", "conv4", "simplenet5", "simplenet13", "alexnet-fcn", "resnet18-fcn"],
     "probes": ["linear", "knn", "mlp"],
-    "protocols": ["full", "frozen", "scratch", "as-coded-ft", "as-coded-frozen"],
-}
+    "protocols": ["full", "frozen", "scratch", "as-coded-ft", "as-coded-frozen", "student", "student-dae"],
+}  # fmt: skip
 STAGE = {
-    "sources": PrepareDataConfig, "objectives": PretrainConfig, "losses": PretrainConfig, "encoders": PretrainConfig,
+    "sources": PrepareDataConfig, "color-spaces": PretrainConfig, "objectives": PretrainConfig, "losses": PretrainConfig, "encoders": PretrainConfig,
     "probes": ProbeConfig, "protocols": FineTuneConfig,
 }  # fmt: skip
 # What a stage hands to a builder beside the options that its row reads and the arguments that it fixes.
 HANDED = {
-    "sources": {"seed", "progress"}, "objectives": {"encoder", "loss", "width"}, "losses": set(),
+    "sources": {"seed", "progress"}, "color-spaces": set(), "objectives": {"setting"}, "losses": set(),
     "encoders": {"image_size"},
     "probes": {"feature_ND", "label_N", "test_MD", "plans", "num_classes", "seed", "device", "folder"},
 }  # fmt: skip
 # Read by the stage itself, which hands on what it makes of it.
-STAGE_READS = {"objectives": {"loss"}}
+STAGE_READS = {"objectives": set(pretrain.STAGE_READS)}
 ROWS = [(axis, row) for axis, table in AXES.items() for row in table.values()]
 each_row = pytest.mark.parametrize(("axis", "row"), ROWS, ids=[f"{axis}-{row.name}" for axis, row in ROWS])
 built = pytest.mark.parametrize(
@@ -41,7 +45,7 @@ built = pytest.mark.parametrize(
 
 def test_the_rows_of_every_axis_are_these():
     assert {axis: list(table) for axis, table in AXES.items()} == NAMES
-    assert len(ROWS) == 22
+    assert len(ROWS) == 43
 
 
 def test_every_axis_is_chosen_by_an_option_of_its_stage():
@@ -49,7 +53,7 @@ def test_every_axis_is_chosen_by_an_option_of_its_stage():
     for option, (axis, table) in zip(CHOOSERS, AXES.items(), strict=True):
         fields = {field.name: field for field in dataclasses.fields(STAGE[axis])}
         assert fields[option].metadata["choices"] == tuple(table)
-        assert table.axis == option
+        assert table.axis == option.replace("_", "-")
         assert fields[option].default is None or fields[option].default in table
 
 
@@ -74,6 +78,14 @@ def test_what_a_row_reads_is_an_option_of_its_stage_with_a_legal_default(axis, r
     config, _ = resolve(STAGE[axis], required | given)
     assert {name: getattr(config, name) for name in given} == given
     assert not set(row.reads) & set(row.fixed)
+
+
+@each_row
+def test_what_a_row_fits_are_legal_values_its_own_default_among_them(axis, row):
+    fields = {field.name: field for field in dataclasses.fields(STAGE[axis])}
+    for name, allowed in row.fits.items():
+        assert set(allowed) <= set(fields[name].metadata["choices"])
+        assert row.reads[name] in allowed
 
 
 @each_row
@@ -119,8 +131,19 @@ def test_a_default_in_a_row_is_the_builders_own(axis, row):
 
 def test_a_preset_differs_from_the_row_it_is_a_preset_of():
     presets = [(axis, row) for axis, row in ROWS if row.fixed]
-    assert [row.name for _, row in presets] == ["pse-slides"]
+    assert [row.name for _, row in presets] == [
+        "split-brain", "colorize", "predict-light", "cross-channel", "two-colorizers", "pse-slides",
+    ]  # fmt: skip
     for axis, row in presets:
-        others = [other for other in AXES[axis].values() if other.target == row.target and not other.fixed]
-        assert len(others) == 1
-        assert row.reads | row.fixed != others[0].reads
+        others = [other for other in AXES[axis].values() if other.target == row.target and other is not row]
+        assert others
+        assert all(row.reads | row.fixed != other.reads | other.fixed for other in others)
+
+
+def test_every_wiring_is_a_row():
+    assert [row.fixed["wiring"] for row in OBJECTIVES.values() if "wiring" in row.fixed] == list(WIRINGS)
+
+
+def test_the_encoders_that_can_be_split_are_those_whose_builders_take_channels():
+    takers = [name for name, row in ENCODERS.items() if "channels" in parameters_of(row)]
+    assert takers == list(SPLIT_ENCODERS)

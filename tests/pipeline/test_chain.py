@@ -50,7 +50,7 @@ def test_a_run_holds_weights_curve_picture_and_a_done_manifest(chain):
 def test_features_are_the_encoders_output(chain):
     encoder = pretext.load_encoder(chain / "runs" / "run")
     images = open_data(DataLayout(chain / "data" / "shapes")).split("test")
-    image01 = torch.from_numpy(images.read_images(np.arange(50))).permute(0, 3, 1, 2).float() / 255
+    image01 = torch.from_numpy(images.images.read(np.arange(50))).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
         expected = encoder(image01).numpy()
     found = read_split(chain / "runs" / "run" / "features.parquet", "test")
@@ -116,6 +116,7 @@ def test_probe_results_follow_the_schema_and_their_predictions(root):
     assert [fold["top1"] for fold in result["folds"]] == (predictions.rank_NF == 0).mean(0).tolist()
     low, high = result["ci95"]["ensemble_top1"]
     assert low <= result["ensemble"]["top1"] <= high
+    assert result["protocol"]["stratified"] is True
     assert [(row["labels_per_class"], row["draw"], row["num_labels"]) for row in result["labels_per_class"]] == [
         (1, 0, 10), (1, 1, 10), (2, 0, 20), (2, 1, 20)]  # fmt: skip
     assert "test" not in result["selected_on"]

@@ -38,8 +38,14 @@ def run_stage(stage, root):
     run = root / "runs" / "run"
     work = {
         "prepare": lambda: prepare(root, name="killed", shard_mb=0.05),
+        "colors": lambda: prepare(root, shard_mb=0.05, overwrite=True, color_space=("rgb", "lab-rescaled", "lab-313")),
         "train": lambda: train(root, "killed", save_every=0, log_every=3, augment="strong"),
-        "extract": lambda: extract(root, layer="conv2", overwrite=True),
+        "train-colors": lambda: (prepare(root, color_space=("lab",), target_size=4),
+                                 train(root, "killed", save_every=0, log_every=3, objective="split-brain",
+                                       encoder="resnet18-fcn", latent_dim=None)),
+        "extract": lambda: extract(root, splits=("test", "train"), overwrite=True),
+        "one-layer": lambda: (extract(root, layer="conv2", pool="resize", max_features=72),
+                              probe.run(configs.ProbeConfig(run=run, layer="conv2", k=3))),
         "probe-linear": lambda: probe.run(configs.ProbeConfig(run=run, k=3, labels_per_class=(1, 2))),
         "probe-mlp": lambda: probe.run(configs.ProbeConfig(run=run, kind="mlp", k=3, epochs=60)),
         "fine-tune": lambda: fine_tune.run(configs.FineTuneConfig(run=run, data_dir=root / "data", k=2, epochs=2, batch_size=8,
@@ -49,7 +55,8 @@ def run_stage(stage, root):
     work()
 
 
-STAGES = ("prepare", "train", "extract", "probe-linear", "probe-mlp", "fine-tune", "report")
+STAGES = ("prepare", "colors", "train", "train-colors", "extract", "one-layer", "probe-linear", "probe-mlp", "fine-tune",
+          "report")  # fmt: skip
 
 
 def finish(stage, root):

@@ -7,7 +7,7 @@ import pytest
 from pretext.config import resolve
 from pretext.errors import ConfigError
 from pretext.stage_configs import FineTuneConfig, PrepareDataConfig, PretrainConfig, ProbeConfig
-from pretext.variants import choose_pretraining, choose_row, default_text
+from pretext.variants import choose_pretraining, choose_row, default_run_name, default_text
 
 
 def pretraining(**given):
@@ -48,10 +48,11 @@ class TestChoosePretraining:
                              "--encoder cnn, --loss mse"),
             ({"loss": "pse-slides", "truncate": 2.0}, "--truncate is read only with --loss pse; chosen is "
                                                       "--objective autoencode, --encoder cnn, --loss pse-slides"),
-            ({"stem": "7x7"}, "--stem is read only with --encoder resnet18; chosen is --objective autoencode, "
+            ({"stem": "7x7"}, "--stem is read only with --encoder resnet18 or alexnet-fcn; chosen is --objective autoencode, "
                               "--encoder cnn, --loss mse"),
-            ({"objective": "random", "loss": "mse"}, "--loss is read only with --objective autoencode; chosen is "
-                                                     "--objective random, --encoder cnn"),
+            ({"objective": "random", "loss": "mse"}, "--loss is read only with --objective autoencode or denoise "
+             "or split-brain or colorize or predict-light or cross-channel or two-colorizers; chosen is --objective random, "
+             "--encoder cnn"),
         ],
     )  # fmt: skip
     def test_an_option_that_no_chosen_row_reads_is_an_error_naming_its_readers(self, given, line):
@@ -80,6 +81,68 @@ class TestChoosePretraining:
         config, _ = resolve(PretrainConfig, {})
         config = replace(config, sigma=4.0)
         assert choose_pretraining(config, frozenset())["loss"][0].name == "mse"
+
+
+class TestWhatFits:
+    def test_an_objective_brings_its_own_defaults(self):
+        parts = pretraining(objective="split-brain", color_space="lab")
+        assert {option: row.name for option, (row, _) in parts.items()} == {
+            "objective": "split-brain", "encoder": "simplenet5", "loss": "cross-entropy",
+        }  # fmt: skip
+        assert parts["objective"][1]["augment"] == "flip"
+        assert pretraining(objective="denoise")["encoder"][0].name == "conv4"
+
+    @pytest.mark.parametrize(
+        ("given", "line"),
+        [
+            ({"loss": "cross-entropy"},
+             "--objective autoencode works with --loss mse or l1 or bce or pse or pse-slides; chosen is cross-entropy"),
+            ({"objective": "split-brain", "loss": "mse"},
+             "--objective split-brain works with --loss cross-entropy or regression; chosen is mse"),
+            ({"objective": "colorize", "encoder": "cnn"},
+             "--objective colorize works with --encoder simplenet5 or simplenet13 or alexnet-fcn or resnet18-fcn; "
+             "chosen is cnn"),
+            ({"objective": "split-brain", "augment": "small"},
+             "--objective split-brain works with --augment none or flip; chosen is small"),
+            ({"objective": "random", "color_space": "lab"},
+             "--color-space works with --encoder simplenet5 or simplenet13 or alexnet-fcn or resnet18-fcn; chosen is cnn"),
+        ],
+    )  # fmt: skip
+    def test_what_does_not_go_together_is_an_error_naming_what_does(self, given, line):
+        with pytest.raises(ConfigError) as caught:
+            pretraining(**given)
+        assert caught.value.problems == [line]
+
+
+class TestRunNames:
+    @pytest.mark.parametrize(
+        ("given", "name"),
+        [
+            ({}, "d-cnn-mse-s0"),
+            ({"loss": "pse"}, "d-cnn-pse4-s0"),
+            ({"loss": "pse", "sigma": 2, "latent_dim": 32}, "d-cnn-latent32-pse2-s0"),
+            ({"objective": "random"}, "d-cnn-random-s0"),
+            ({"objective": "denoise"}, "d-conv4-denoise-salt-pepper-0.05-s0"),
+            (
+                {"objective": "denoise", "noise": "masking", "noise_level": 0.5, "loss": "pse"},
+                "d-conv4-denoise-masking-0.5-pse4-s0",
+            ),
+            ({"objective": "split-brain", "color_space": "lab", "seed": 3}, "d-simplenet5-split-brain-lab-s3"),
+            (
+                {
+                    "objective": "colorize",
+                    "color_space": "lab-313",
+                    "target_size": 16,
+                    "loss": "regression",
+                    "width": 0.5,
+                },
+                "d-simplenet5-width0.5-colorize-lab-313-target16-regression-s0",
+            ),
+            ({"objective": "random", "color_space": "rgb", "encoder": "resnet18-fcn"}, "d-resnet18-fcn-random-rgb-s0"),
+        ],
+    )
+    def test_what_differs_from_the_defaults_is_in_the_name(self, given, name):
+        assert default_run_name("d", pretraining(**given), given.get("seed", 0)) == name
 
 
 class TestChooseRow:
@@ -121,7 +184,10 @@ class TestDefaultText:
 
     def test_values_of_several_rows(self):
         assert default_text("sigma", ["loss", "encoder"]) == "4.0 (pse); 3.0 (pse-slides)"
-        assert default_text("loss", ["objective"]) == "mse (autoencode)"
+        assert default_text("loss", ["objective"]) == (
+            "mse (autoencode); bce (denoise); cross-entropy (split-brain, colorize, predict-light, cross-channel, "
+            "two-colorizers)"
+        )
 
     def test_lists_are_shown_as_they_are_typed(self):
         assert default_text("strengths", ["kind"]) == "1e-05,0.0001,0.001,0.01,0.1,1 (linear)"

@@ -5,12 +5,15 @@ import pytest
 from pretext.artifacts.layout import (
     DataLayout,
     RunLayout,
+    features_stem,
+    features_stems,
     find_data,
     find_run,
     find_runs,
     fine_tune_stem,
     probe_stem,
     result_stems,
+    targets_stem,
 )
 from pretext.errors import ArtifactError, UsageError
 
@@ -29,9 +32,29 @@ def test_names_of_a_data_set(tmp_path):
     assert layout.shard("train", 3, 12) == tmp_path / "train-00003-of-00012.arrow"
 
 
+def test_names_of_what_is_computed_from_the_images(tmp_path):
+    layout = DataLayout(tmp_path)
+    stem = targets_stem("lab-313", 12)
+    assert layout.beside(layout.shard("train", 0, 2).name, stem).name == "train-00000-of-00002.targets-lab-313-12.arrow"
+    assert layout.beside("train-00000-of-00002.arrow", "lab") == tmp_path / "train-00000-of-00002.lab.arrow"
+    assert layout.record(stem).name == "targets-lab-313-12.manifest.json"
+    make(tmp_path, "manifest.json", "targets-rgb-6.manifest.json", "targets-lab-12.manifest.json", "lab.manifest.json")
+    assert layout.target_stems() == ["targets-lab-12", "targets-rgb-6"]
+
+
+def test_all_that_depends_on_the_images_is_known_records_first(tmp_path):
+    layout = DataLayout(tmp_path)
+    make(tmp_path, "manifest.json", "lab.manifest.json", "targets-rgb-6.manifest.json", "rejected.parquet", "notes.txt",
+         "train-00000-of-00001.arrow", "train-00000-of-00001.lab.arrow", ".train-00000-of-00001.lab.arrow.tmp")  # fmt: skip
+    assert [path.name for path in layout.computed()] == [
+        "lab.manifest.json", "targets-rgb-6.manifest.json", "train-00000-of-00001.arrow",
+        "train-00000-of-00001.lab.arrow", ".train-00000-of-00001.lab.arrow.tmp",
+    ]  # fmt: skip
+
+
 def test_names_of_a_run(tmp_path):
     layout = RunLayout(tmp_path)
-    names = [layout.manifest, layout.checkpoint, layout.last_checkpoint, layout.metrics, layout.reconstructions,
+    names = [layout.manifest, layout.checkpoint, layout.last_checkpoint, layout.metrics, layout.picture("reconstructions"),
              layout.resume, layout.features, layout.record("features"), layout.result(probe_stem("knn")),
              layout.predictions(fine_tune_stem("full")), layout.few_label_sets("probe-linear"),
              layout.fold("fine-tune-full", 2), layout.stage_resume("features")]  # fmt: skip
@@ -44,10 +67,29 @@ def test_names_of_a_run(tmp_path):
     assert {path.parent for path in names} == {tmp_path}
 
 
+def test_names_of_one_layer_among_several(tmp_path):
+    layout = RunLayout(tmp_path)
+    names = [layout.features_of("conv3"), layout.record(features_stem("conv3")), layout.stage_resume(features_stem("conv3")),
+             layout.result(probe_stem("linear", "conv3")), layout.predictions(probe_stem("linear", "conv3"))]  # fmt: skip
+    assert [path.name for path in names] == [
+        "features-conv3.parquet", "features-conv3.manifest.json", "features-conv3-resume", "probe-linear-conv3.json",
+        "probe-linear-conv3-predictions.parquet",
+    ]  # fmt: skip
+    assert layout.features_of("latent") == layout.features
+    assert (features_stem("latent"), probe_stem("knn", "latent")) == ("features", "probe-knn")
+
+
+def test_features_that_were_begun(tmp_path):
+    make(tmp_path, "manifest.json", "features-conv2.manifest.json", "features.manifest.json", "features-conv1.parquet",
+         "featureless.manifest.json", "probe-linear-conv2.manifest.json")  # fmt: skip
+    assert features_stems(tmp_path) == ["features", "features-conv2"]
+
+
 def test_results_that_were_begun(tmp_path):
     make(tmp_path, "manifest.json", "features.manifest.json", "probe-linear.manifest.json", "probe-knn.json",
-         "fine-tune-as-coded-ft.manifest.json", "notes.manifest.json")  # fmt: skip
-    assert result_stems(tmp_path) == ["fine-tune-as-coded-ft", "probe-linear"]
+         "fine-tune-as-coded-ft.manifest.json", "notes.manifest.json", "features-conv3.manifest.json",
+         "probe-linear-conv3.manifest.json")  # fmt: skip
+    assert result_stems(tmp_path) == ["fine-tune-as-coded-ft", "probe-linear", "probe-linear-conv3"]
 
 
 class TestFindData:

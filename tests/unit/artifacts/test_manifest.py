@@ -270,6 +270,34 @@ class TestOverwrite:
         assert precious.exists()
         assert len(list(folder.iterdir())) == 3
 
+    def test_what_depends_on_the_output_goes_before_it(self, tmp_path, monkeypatch):
+        finished(tmp_path)
+        gone = []
+        monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: gone.append(path.name))
+        again = a_record(tmp_path, request={"k": 10})
+        assert not again.is_done(overwrite=True, stale=[tmp_path / "later.manifest.json"])
+        again.begin({}, seed=0)
+        assert gone == ["later.manifest.json", "result.json", "table.parquet"]
+
+
+class TestIsSame:
+    def test_only_a_whole_output_of_the_same_request_and_parents(self, tmp_path):
+        assert not a_record(tmp_path).is_same()
+        finished(tmp_path)
+        before = times_of(tmp_path)
+        assert a_record(tmp_path).is_same()
+        assert not a_record(tmp_path, request={"k": 10}).is_same()
+        assert not a_record(tmp_path, parents=(DATA,)).is_same()
+        assert not a_record(tmp_path, stage="other").is_same()
+        assert times_of(tmp_path) == before, "asking touches nothing"
+
+    def test_neither_half_finished_nor_broken_ones(self, tmp_path):
+        finished(tmp_path)
+        (tmp_path / "table.parquet").unlink()
+        assert not a_record(tmp_path).is_same()
+        a_record(tmp_path / "half").begin({}, seed=0)
+        assert not a_record(tmp_path / "half").is_same()
+
 
 class TestBrokenOutputs:
     @pytest.mark.parametrize("harm", ["missing", "truncated", "longer", "a folder"])

@@ -9,8 +9,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pretext.artifacts import shards as module
-from pretext.artifacts.layout import DataLayout
-from pretext.artifacts.manifest import Parent, Record
 from pretext.artifacts.shards import DataSet, Shard, Split, data_fingerprint, open_data, shard_schema, write_shard
 from pretext.errors import ArtifactError
 
@@ -50,14 +48,14 @@ class TestRoundTrip:
         assert split.ids() == [row[0] for row in rows]
         assert split.labels().tolist() == [-1 if row[2] is None else row[2] for row in rows]
         assert split.folds() == [row[3] for row in rows]
-        np.testing.assert_array_equal(split.read_images(np.arange(len(rows))), image)
+        np.testing.assert_array_equal(split.images.read(np.arange(len(rows))), image)
 
     def test_rows_keep_their_order_over_batches_and_equal_rows_give_equal_bytes(self, tmp_path, make_rows):
         rows = make_rows(1030)
         split = stored(tmp_path, rows)
         assert [len(view) for view in Shard(tmp_path / "train.arrow").image_views] == [512, 512, 6]
         assert split.ids() == [row[0] for row in rows]
-        np.testing.assert_array_equal(split.read_images(np.arange(1030)), images_of(rows))
+        np.testing.assert_array_equal(split.images.read(np.arange(1030)), images_of(rows))
         stored(tmp_path, rows, name="again.arrow")
         assert (tmp_path / "again.arrow").read_bytes() == (tmp_path / "train.arrow").read_bytes()
 
@@ -73,7 +71,7 @@ class TestRoundTrip:
         assert rows[0][1].shape == (SIZE, SIZE, 3)
         assert not rows[0][1].flags.c_contiguous
         split = stored(tmp_path, rows)
-        np.testing.assert_array_equal(split.read_images(np.arange(4)), images_of(rows))
+        np.testing.assert_array_equal(split.images.read(np.arange(4)), images_of(rows))
 
     def test_rows_are_streamed(self, tmp_path, make_rows, monkeypatch):
         monkeypatch.setattr(module, "ROWS_PER_BATCH", 4)
@@ -98,7 +96,7 @@ class TestRoundTrip:
         assert len(split) == 0
         assert split.ids() == split.folds() == []
         assert split.labels().shape == (0,)
-        assert split.read_images(np.arange(0)).shape == (0, SIZE, SIZE, 3)
+        assert split.images.read(np.arange(0)).shape == (0, SIZE, SIZE, 3)
 
     def test_a_row_that_fails_leaves_no_file(self, tmp_path, make_rows):
         def rows():
@@ -158,92 +156,75 @@ class TestReadImages:
     def test_all_in_order(self, split, image_NHWC):
         assert len(split) == 18
         assert split.ids() == [f"train/{i}" for i in range(18)]
-        np.testing.assert_array_equal(split.read_images(np.arange(18)), image_NHWC)
+        np.testing.assert_array_equal(split.images.read(np.arange(18)), image_NHWC)
 
     @given(index=st.lists(st.integers(0, 17), max_size=40))
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
     def test_any_positions_in_any_order_also_repeated(self, split, image_NHWC, index):
         index_B = np.array(index, dtype=np.int64)
-        np.testing.assert_array_equal(split.read_images(index_B), image_NHWC[index_B])
+        np.testing.assert_array_equal(split.images.read(index_B), image_NHWC[index_B])
 
     def test_into_an_array_that_is_given(self, split, image_NHWC):
         out = np.zeros((3, SIZE, SIZE, 3), np.uint8)
         index_B = np.array([17, 3, 7])
-        assert split.read_images(index_B, out) is out
+        assert split.images.read(index_B, out) is out
         np.testing.assert_array_equal(out, image_NHWC[index_B])
 
     def test_what_is_read_is_a_copy(self, split, image_NHWC):
-        image = split.read_images(np.array([0]))
+        image = split.images.read(np.array([0]))
         image[:] = 0
-        np.testing.assert_array_equal(split.read_images(np.array([0])), image_NHWC[:1])
+        np.testing.assert_array_equal(split.images.read(np.array([0])), image_NHWC[:1])
 
     def test_a_position_that_is_not_there(self, split):
         with pytest.raises(IndexError):
-            split.read_images(np.array([18]))
+            split.images.read(np.array([18]))
 
 
 class TestDataSet:
-    def prepared(self, tmp_path, make_rows, *, stage="prepare-data"):
-        layout = DataLayout(tmp_path / "noise")
-        record = Record(layout.manifest, stage, {"seed": 0}, [Parent("source", "noise", "sha256:s")])
-        record.begin({}, seed=0)
-        outputs, splits, start = [], {}, 0
-        for name, counts in {"train": (4, 3), "test": (2,), "unlabeled": (5,)}.items():
-            shards = []
-            for number, count in enumerate(counts):
-                outputs.append(layout.shard(name, number, len(counts)))
-                write_shard(outputs[-1], make_rows(count, start=start, seed=start), image_size=SIZE)
-                shards.append({"file": outputs[-1].name, "num_images": count, "sha256": "sha256:x"})
-                start += count
-            splits[name] = {"num_images": sum(counts), "labelled": name != "unlabeled", "shards": shards}
-        record.finish(outputs, summary={"name": "noise", "fingerprint": "sha256:f", "image_size": SIZE,
-                                        "class_names": ["a", "b"], "splits": splits})  # fmt: skip
-        return layout
-
-    def test_what_it_says_of_itself(self, tmp_path, make_rows):
-        data = open_data(self.prepared(tmp_path, make_rows))
+    def test_what_it_says_of_itself(self, prepared):
+        data = open_data(prepared())
         assert isinstance(data, DataSet)
         assert (data.name, data.fingerprint, data.image_size) == ("noise", "sha256:f", SIZE)
         assert data.class_names == ["a", "b"]
         assert data.num_images == {"train": 7, "test": 2, "unlabeled": 5}
 
-    def test_a_split_runs_over_its_shards_in_order(self, tmp_path, make_rows):
-        data = open_data(self.prepared(tmp_path, make_rows))
+    def test_a_split_runs_over_its_shards_in_order(self, prepared):
+        data = open_data(prepared())
         assert data.split("train").ids() == [f"train/{i}" for i in range(7)]
         assert data.split("test").ids() == ["train/7", "train/8"]
 
-    def test_splits_can_be_joined(self, tmp_path, make_rows):
-        data = open_data(self.prepared(tmp_path, make_rows))
+    def test_splits_can_be_joined(self, prepared):
+        data = open_data(prepared())
         joined = data.split("train+unlabeled")
         assert joined.ids() == data.split("train").ids() + data.split("unlabeled").ids()
         np.testing.assert_array_equal(
-            joined.read_images(np.array([8])), data.split("unlabeled").read_images(np.array([1]))
+            joined.images.read(np.array([8])), data.split("unlabeled").images.read(np.array([1]))
         )
 
     @pytest.mark.parametrize("name", ["val", "train+val", "train+", ""])
-    def test_a_split_that_is_not_there_is_told_with_those_there_are(self, tmp_path, make_rows, name):
-        data = open_data(self.prepared(tmp_path, make_rows))
+    def test_a_split_that_is_not_there_is_told_with_those_there_are(self, prepared, name):
+        data = open_data(prepared())
         missing = name.split("+")[-1]
         with pytest.raises(
             ArtifactError, match=f"data set noise has no split '{missing}'; it has train, test, unlabeled"
         ):
             data.split(name)
 
-    def test_unfinished_data_is_refused(self, tmp_path, make_rows):
-        layout = self.prepared(tmp_path, make_rows)
+    def test_unfinished_data_is_refused(self, prepared):
+        layout = prepared()
         layout.manifest.write_text(json.dumps(json.loads(layout.manifest.read_text()) | {"status": "running"}))
         with pytest.raises(ArtifactError, match="the prepare-data is not finished") as caught:
             open_data(layout)
         assert caught.value.hint == "pretext prepare-data makes noise whole"
 
-    def test_a_lost_shard_is_named(self, tmp_path, make_rows):
-        layout = self.prepared(tmp_path, make_rows)
+    def test_a_lost_shard_is_named(self, prepared):
+        layout = prepared()
         layout.shard("train", 1, 2).unlink()
         with pytest.raises(ArtifactError, match=r"noise/train-00001-of-00002\.arrow is missing"):
             open_data(layout)
 
-    def test_a_run_is_no_data_set(self, tmp_path, make_rows):
-        layout = self.prepared(tmp_path, make_rows, stage="pretrain")
+    def test_a_run_is_no_data_set(self, prepared):
+        layout = prepared(stage="pretrain")
         with pytest.raises(ArtifactError, match="noise is no data set: it is the output of pretrain"):
             open_data(layout)
 

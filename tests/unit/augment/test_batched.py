@@ -39,7 +39,24 @@ def test_none_is_exactly_a_255th():
     np.testing.assert_array_equal(augment_batch(image, "none").numpy(), expected)
 
 
-@pytest.mark.parametrize("preset", ["small", "strong"])
+def test_none_takes_half_precision_as_it_is():
+    image = torch.rand(3, 8, 8, 3, generator=seeded()).half()
+    result = augment_batch(image, "none")
+    assert torch.equal(result, image.permute(0, 3, 1, 2).float())
+    assert result.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16])
+def test_flip_mirrors_some_images_and_does_nothing_else(dtype):
+    image = stored(64, 8, 8) if dtype == torch.uint8 else torch.rand(64, 8, 8, 3, generator=seeded()).half()
+    plain = augment_batch(image, "none")
+    result = augment_batch(image, "flip", seeded(3))
+    draws = draw(AUGMENTATIONS["flip"], 64, 8, 8, seeded(3))
+    assert torch.equal(result, torch.where(draws.flip_B[:, None, None, None], plain.flip(3), plain))
+    assert 20 < draws.flip_B.sum() < 44
+
+
+@pytest.mark.parametrize("preset", ["flip", "small", "strong"])
 def test_the_seed_decides_every_bit(preset):
     image = stored()
     first, again, other = (augment_batch(image, preset, seeded(seed)) for seed in (7, 7, 8))
@@ -122,14 +139,20 @@ def test_the_middle_of_a_grey_picture_stays_grey_and_its_corners_turn_black():
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (torch.zeros(2, 8, 8, 3), r"got torch.float32 \(2, 8, 8, 3\)"),
-        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), r"uint8 \(B, H, W, 3\), got torch.uint8 \(2, 3, 8, 8\)"),
+        (torch.zeros(2, 8, 8, 3), r"uint8 or float16 \(B, H, W, 3\), got torch.float32 \(2, 8, 8, 3\)"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), r"float16 \(B, H, W, 3\), got torch.uint8 \(2, 3, 8, 8\)"),
         (torch.zeros(8, 8, 3, dtype=torch.uint8), r"got torch.uint8 \(8, 8, 3\)"),
     ],
 )
 def test_only_stored_images(image, message):
     with pytest.raises(ValueError, match=message):
         augment_batch(image, "none")
+
+
+@pytest.mark.parametrize("preset", ["small", "strong"])
+def test_colours_are_changed_in_stored_srgb_only(preset):
+    with pytest.raises(ValueError, match=r"image must be uint8 \(B, H, W, 3\), got torch.float16 \(2, 8, 8, 3\)"):
+        augment_batch(torch.zeros(2, 8, 8, 3, dtype=torch.float16), preset, seeded())
 
 
 def test_random_changes_need_a_generator():

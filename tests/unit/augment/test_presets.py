@@ -8,12 +8,32 @@ from pretext.augment import AUGMENTATIONS, Augmentation, get_augmentation
 
 
 def test_exactly_these_presets():
-    assert list(AUGMENTATIONS) == ["none", "small", "strong"]
+    assert list(AUGMENTATIONS) == ["none", "flip", "small", "strong"]
 
 
 def test_what_each_preset_needs():
-    facts = {name: (preset.is_random, preset.is_warp) for name, preset in AUGMENTATIONS.items()}
-    assert facts == {"none": (False, False), "small": (True, False), "strong": (True, True)}
+    facts = {name: (preset.is_random, preset.is_warp, preset.changes_colours) for name, preset in AUGMENTATIONS.items()}
+    assert facts == {"none": (False, False, False), "flip": (True, False, False), "small": (True, False, True),
+                     "strong": (True, True, True)}  # fmt: skip
+
+
+def test_flip_is_every_second_image():
+    assert AUGMENTATIONS["flip"] == Augmentation(flip_probability=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "changes"),
+    [
+        ({}, False),
+        ({"flip_probability": 1.0}, False),
+        ({"perspective_distortion": 0.1}, False),
+        *(({name: 0.1}, True) for name in ("brightness", "contrast", "saturation", "hue", "rotation_degrees")),
+        ({"crop_padding": 1}, True),
+        ({"crop_scale": (0.5, 1.0)}, True),
+    ],
+)
+def test_what_may_bring_colours_that_were_not_there(options, changes):
+    assert Augmentation(**options).changes_colours is changes
 
 
 @pytest.mark.parametrize(
@@ -36,7 +56,7 @@ def test_lookup_by_name_or_by_value():
     own = Augmentation(hue=0.1)
     assert get_augmentation(own) is own
     assert get_augmentation("small") is AUGMENTATIONS["small"]
-    with pytest.raises(ValueError, match="preset must be one of none, small, strong, got 'weak'"):
+    with pytest.raises(ValueError, match="preset must be one of none, flip, small, strong, got 'weak'"):
         get_augmentation("weak")
 
 

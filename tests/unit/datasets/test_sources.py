@@ -90,6 +90,7 @@ def test_file_fingerprint_follows_name_size_time_options_and_order(tmp_path):
 
 
 def test_room_imports_no_torch():
-    names = ["base", "download", "extraction", "images", "listing", "records", "stl10", "cifar", "folder", "shapes"]
+    names = ["base", "download", "extraction", "images", "listing", "records", "stl10", "cifar", "folder", "shapes",
+             "shard_jobs"]  # fmt: skip
     code = "import sys, " + ", ".join(f"pretext.datasets.{name}" for name in names) + "; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

@@ -1,12 +1,25 @@
-"""The decoder, and the whole autoencoder's size. Run alone: pytest tests/unit/encoders/test_decoders.py."""
+"""The decoders, and the whole autoencoder's size. Run alone: pytest tests/unit/encoders/test_decoders.py."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from pretext.encoders import build_cnn, build_decoder
+from pretext.encoders import (
+    build_alexnet_fcn,
+    build_cnn,
+    build_conv4,
+    build_decoder,
+    build_decoder_for,
+    build_resnet18,
+    build_resnet18_fcn,
+    build_simplenet5,
+    build_simplenet13,
+)
+from pretext.encoders.decoders import MapDecoder
 
 SIZES = [16, 32, 48, 64, 80, 96, 112, 128, 160]
 
@@ -116,3 +129,104 @@ def test_other_options_out_of_range():
 def test_latent_of_another_width():
     with pytest.raises(ValueError, match=r"latent must be \(B, 256\), got \(2, 128\)"):
         build_decoder(image_size=16)(torch.zeros(2, 128))
+
+
+SMALL = {
+    "cnn": partial(build_cnn, width=0.125, latent_dim=7),
+    "resnet18": partial(build_resnet18, width=0.125, latent_dim=7),
+    "conv4": build_conv4,
+    "simplenet5": partial(build_simplenet5, width=0.5),
+    "simplenet5-split": partial(build_simplenet5, width=0.5, channels=("L", "ab"), outputs=(4, 4)),
+    "simplenet13": partial(build_simplenet13, width=0.0625),
+    "alexnet-fcn": partial(build_alexnet_fcn, width=0.03125),
+    "alexnet-fcn-11x11": partial(build_alexnet_fcn, width=0.03125, stem="11x11"),
+    "resnet18-fcn": partial(build_resnet18_fcn, width=0.125),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("size", [64, 96])
+def test_an_encoder_s_decoder_makes_its_images(name, size):
+    encoder = SMALL[name](image_size=size)
+    decoder = build_decoder_for(encoder, width=0.125)
+    image = torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(0))
+    code = encoder.forward_layer(image, encoder.code_layer)
+    before = code.clone()
+    decoded = decoder(code)
+    assert decoded.shape == image.shape
+    assert 0 <= decoded.min() < decoded.max() <= 1
+    assert torch.equal(code, before)
+    decoded.square().mean().backward()
+    for parameter in decoder.parameters():
+        assert parameter.grad.isfinite().all()
+    assert all(value.grad is not None for key, value in encoder.named_parameters() if "logits" not in key)
+
+
+def test_a_vector_s_decoder_is_the_old_one():
+    encoder = build_cnn(width=0.125, image_size=32, latent_dim=7)
+    torch.manual_seed(0)
+    expected = build_decoder(image_size=32, width=0.125, latent_dim=7).state_dict()
+    torch.manual_seed(0)
+    state = build_decoder_for(encoder, width=0.125).state_dict()
+    assert list(state) == list(expected)
+    assert all(torch.equal(state[key], expected[key]) for key in expected)
+
+
+def test_conv4_s_decoder_is_its_mirror():
+    decoder = build_decoder_for(build_conv4(), width=0.5).eval()
+    assert count(decoder) == 97_431
+    convolutions = [module for module in decoder.modules() if isinstance(module, nn.ConvTranspose2d)]
+    assert [module.in_channels for module in convolutions] == [96, 48, 24, 12]
+    value = torch.randn(2, 96, 6, 6, generator=torch.Generator().manual_seed(0))
+    expected = value
+    for module in convolutions:
+        options = {"stride": 2, "padding": 1}
+        expected = nn.functional.conv_transpose2d(expected.relu(), module.weight, module.bias, **options)
+    # the first map is a ReLU's already
+    torch.testing.assert_close(decoder(value.relu()), expected.sigmoid(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("code_shape", "size", "width", "channels", "grids"),
+    [
+        ((192, 16, 16), 96, 1.0, [96, 48, 24], [24, 48, 96]),
+        ((8192, 12, 12), 96, 1.0, [256, 128, 64], [24, 48, 96]),
+        ((8192, 12, 12), 96, 0.25, [64, 32, 16], [24, 48, 96]),
+        ((512, 24, 24), 96, 1.0, [256, 128], [48, 96]),
+        ((40, 1, 1), 20, 1.0, [20, 16, 16, 16, 16], [2, 3, 5, 10, 20]),
+        ((40, 13, 13), 100, 1.0, [20, 16, 16], [25, 50, 100]),
+        ((40, 12, 12), 100, 1.0, [20, 16, 16, 16], [13, 25, 50, 100]),
+        ((64, 30, 30), 32, 1.0, [32], [32]),
+    ],
+)
+def test_a_map_grows_by_halves_of_the_image(code_shape, size, width, channels, grids):
+    with torch.device("meta"):
+        decoder = MapDecoder(code_shape=code_shape, image_size=size, width=width)
+        maps, value = [], torch.empty(2, *code_shape)
+        for block in decoder.ups:
+            value = block(value)
+            maps.append(tuple(value.shape[1:]))
+    assert maps == [(c, g, g) for c, g in zip(channels, grids, strict=True)]
+
+
+def test_a_map_s_decoder_is_nearest_then_convolution():
+    decoder = MapDecoder(code_shape=(32, 4, 4), image_size=8, width=1.0).eval()
+    value = torch.randn(2, 32, 4, 4, generator=torch.Generator().manual_seed(0))
+    grown = value.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    convolution = decoder.ups[0][1]
+    hidden = nn.functional.conv2d(grown, convolution.weight, convolution.bias, padding=1).relu() / (1 + 1e-5) ** 0.5
+    expected = nn.functional.conv2d(hidden, decoder.paint.weight, decoder.paint.bias, padding=1).sigmoid()
+    torch.testing.assert_close(decoder(value), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("build", [partial(build_simplenet5, image_size=64), build_conv4])
+def test_code_of_another_shape(build):
+    encoder = build()
+    shape = ", ".join(map(str, encoder.code_shape))
+    with pytest.raises(ValueError, match=rf"code must be \(B, {shape}\), got \(2, 96, 5, 5\)"):
+        build_decoder_for(encoder)(torch.zeros(2, 96, 5, 5))
+
+
+def test_width_of_a_map_s_decoder_out_of_range():
+    with pytest.raises(ValueError, match="width must be > 0, got 0"):
+        build_decoder_for(build_simplenet5(), width=0)

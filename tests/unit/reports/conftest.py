@@ -61,6 +61,10 @@ def document(study: Study) -> Document:
     return build_document(study, title="Which <b>one</b>?")
 
 
+# The groups of channels of a colour space, and the entropy of the first one's bins in a made-up data set, in nats.
+SPACES = {"rgb": (("R", "GB"), 4.1), "lab": (("L", "ab"), 3.2), "lab-rescaled": (("L", "ab"), 4.4)}
+
+
 class Workshop:
     """Makes small studies in a folder of its own."""
 
@@ -75,6 +79,40 @@ class Workshop:
         self.fab.make_features(layout, data or self.data)
         for stem, quality in results:
             self.fab.make_result(layout, stem, data or self.data, quality=quality, seed=seed, protocol=protocol)
+        return layout
+
+    def add_color(self, name: str, *layers: tuple[str, float], space: str | None = "lab", seed: int = 0,
+                  objective: str = "split-brain", loss: str = "cross-entropy", encoder: str = "simplenet5",
+                  learned: float = 0.6, pool: str = "resize") -> RunLayout:  # fmt: skip
+        """One run that predicts colours, `learned` nats below a constant's loss, probed at layers (layer, quality).
+
+        `space` None is the random control of the network for lab.
+        """
+        groups, entropy = SPACES[space or "lab"]
+        settings: dict[str, Any] = {"loss": None}
+        if space is not None:
+            task = {"name": objective, "loss": loss, "rebalance": 1.0, "color_space": space, "bins": [100, 100],
+                    "target_size": 12, "border": "reflect"}  # fmt: skip
+            constants = {f"{groups[0]} to {groups[1]}": entropy - 0.7, f"{groups[1]} to {groups[0]}": entropy}
+            losses = {head: value - learned / 2 for head, value in constants.items()}
+            settings = {"objective": task, "summary": {
+                "best_val_loss": sum(losses.values()), "val_losses": losses,
+                "constant_loss": sum(constants.values()), "constant_losses": constants,
+            }}  # fmt: skip
+        layout: RunLayout = self.fab.make_run(
+            self.runs / name, self.data, seed=seed, encoder=encoder,
+            network={"channels": list(groups), "outputs": [100, 100]}, **settings,
+        )  # fmt: skip
+        for layer, quality in layers:
+            self.fab.make_features(layout, self.data, layer=layer, pool=pool)
+            self.fab.make_result(layout, "probe-linear", self.data, quality=quality, seed=seed, layer=layer,
+                                 pool=pool)  # fmt: skip
+        return layout
+
+    def add_pixels(self, quality: float) -> RunLayout:
+        """The raw-pixel control with a linear probe."""
+        layout = self.fab.make_pixels(self.runs / "pixels", self.data)
+        self.fab.make_result(layout, "probe-linear", self.data, quality=quality, seed=None)
         return layout
 
     def gather(self) -> list[Run]:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pretext.artifacts.layout import DataLayout, RunLayout
-from pretext.artifacts.manifest import Parent, Record
+from pretext.artifacts.atomic import write_json
+from pretext.artifacts.layout import DataLayout, RunLayout, features_stem
+from pretext.artifacts.manifest import Parent, Record, read_manifest
 from pretext.artifacts.metrics import write_metrics
 from pretext.artifacts.results import Predictions, write_predictions, write_result
 from pretext.artifacts.shards import data_fingerprint, write_shard
@@ -54,9 +55,10 @@ def _blob(rng: np.random.Generator, label: int) -> np.ndarray:
 
 def make_run(
     folder: Path, data: dict[str, Any], *, loss: str | None = "mse", sigma: float | None = None, seed: int = 0,
-    encoder: str = "cnn", status: str = "done", **settings: Any,
+    encoder: str = "cnn", status: str = "done", network: dict[str, Any] | None = None,
+    summary: dict[str, Any] | None = None, **settings: Any,
 ) -> RunLayout:  # fmt: skip
-    """What pretrain writes; `loss` None is the random control."""
+    """What pretrain writes; `loss` None is the random control, `network` and `summary` are more facts of theirs."""
     layout = RunLayout(folder)
     folder.mkdir(parents=True)
     objective: dict[str, Any] = {"name": "random"}
@@ -66,7 +68,8 @@ def make_run(
             objective |= {"sigma": sigma, "truncate": 4.0, "padding": "symmetric", "residual": "abs"}
     config = {
         "data": {"name": data["name"], "fingerprint": data["fingerprint"]}, "split": "unlabeled", "val_fraction": 0.15,
-        "objective": objective, "encoder": {"name": encoder, "image_size": IMAGE_SIZE, "width": 0.25, "latent_dim": 64},
+        "objective": objective,
+        "encoder": {"name": encoder, "image_size": IMAGE_SIZE, "width": 0.25, **(network or {"latent_dim": 64})},
         "epochs": 20, "batch_size": 128, "optimizer": "adam", "lr": 0.001, "schedule": "cosine", "warmup_epochs": 1.0,
         "weight_decay": 0.0, "grad_clip": 1.0, "augment": "small", "keep": "best", "seed": seed, "log_every": 50,
         "device": "cpu", "precision": "fp32",
@@ -80,21 +83,21 @@ def make_run(
     outputs = [layout.checkpoint]
     if loss is not None:
         write_metrics(layout.metrics, _curve(loss, sigma, seed))
-        _reconstruction(layout.reconstructions, seed)
-        outputs += [layout.metrics, layout.reconstructions]
+        picture = layout.picture("colorizations" if "color_space" in config["objective"] else "reconstructions")
+        _picture(picture, seed)
+        outputs += [layout.metrics, picture]
     parameters = {"encoder": 103_000, "decoder": 252_000} if loss is not None else {"encoder": 103_000}
     images_seen = 6800 * 20 if loss is not None else 0
     record.finish(outputs, summary={"parameters": parameters, "data": config["data"], "split": "unlabeled",
                                     "num_images": 6800, "images_seen": images_seen, "epochs_run": 20,
-                                    "best_epoch": 19, "best_val_loss": 0.01})  # fmt: skip
+                                    "best_epoch": 19,
+                                    "best_val_loss": None if loss is None else 0.01} | (summary or {}))  # fmt: skip
     record.content["wall_seconds"] = 1234.5 + seed if loss is not None else 2.0
     _rewrite(record)
     return layout
 
 
 def _rewrite(record: Record) -> None:
-    from pretext.artifacts.atomic import write_json
-
     record.content["finished"] = "2026-01-02T03:04:05+00:00"
     write_json(record.path, record.content)
 
@@ -111,7 +114,7 @@ def _curve(loss: str, sigma: float | None, seed: int) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _reconstruction(path: Path, seed: int) -> None:
+def _picture(path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     tiles = [_blob(rng, label) for label in range(8)]
     row = np.concatenate(tiles, axis=1)
@@ -127,32 +130,33 @@ def make_pixels(folder: Path, data: dict[str, Any]) -> RunLayout:
     return layout
 
 
-def make_features(layout: RunLayout, data: dict[str, Any]) -> None:
+def make_features(layout: RunLayout, data: dict[str, Any], *, layer: str = "latent", pool: str = "flatten") -> None:
     """What extract-features writes; the vectors themselves are not needed."""
-    layout.features.write_bytes(b"features" + layout.folder.name.encode())
+    file = layout.features_of(layer)
+    file.write_bytes(b"features" + layout.folder.name.encode() + layer.encode())
     parents = [Parent("data", data["folder"], data["fingerprint"])]
     if layout.checkpoint.exists():
         parents.append(Parent("checkpoint", str(layout.checkpoint), _sha(layout.manifest, "checkpoint.safetensors")))
-    record = Record(layout.record("features"), "extract-features", {}, parents)
-    record.begin({"layer": "latent", "pool": "flatten"}, seed=None)
-    record.finish([layout.features], summary={})
+    record = Record(layout.record(features_stem(layer)), "extract-features", {}, parents)
+    record.begin({"layer": layer, "pool": pool}, seed=None)
+    record.finish([file], summary={})
     record.content["wall_seconds"] = 21.0
     _rewrite(record)
 
 
 def _sha(manifest: Path, name: str) -> str:
-    from pretext.artifacts.manifest import read_manifest
-
     return str(read_manifest(manifest)["outputs"][name]["sha256"])
 
 
 def make_result(
     layout: RunLayout, stem: str, data: dict[str, Any], *, quality: float, seed: int | None,
     protocol: dict[str, Any] | None = None, curve: tuple[int, ...] = (), status: str = "done",
+    layer: str = "latent", pool: str = "resize", unstratified: bool = False,
 ) -> None:  # fmt: skip
     """What probe or fine-tune writes: `quality` moves the truth's logit, so that more of it is more accuracy."""
+    kind, stem = stem, stem if layer == "latent" else f"{stem}-{layer}"
     record = Record(layout.record(stem), stem.split("-")[0], {}, [])
-    record.begin({}, seed=seed)
+    record.begin({"unstratified": unstratified} if curve else {}, seed=seed)
     if status == "running":
         return
     label_N = np.arange(data["num_test"]) % len(CLASSES)
@@ -168,15 +172,16 @@ def make_result(
     rank_NF = np.stack([(p >= p[np.arange(len(label_N)), label_N][:, None]).sum(1) - 1 for p in prob_FNK], axis=1)
     write_predictions(layout.predictions(stem), Predictions(ids, label_N, prob_NK, rank_NF))
     write_result(layout.result(stem), {
-        "kind": stem,
+        "kind": kind,
         "protocol": {"name": "kfold", "k": NUM_FOLDS, "fold_seed": 12345, "test": "test split"} | (protocol or {}),
         "data": {name: value for name, value in data.items() if name != "folder"},
-        "encoder": _encoder(manifest), "objective": manifest["config"]["objective"] if manifest else {"name": "none"},
+        "encoder": _encoder(manifest, kind, layer, pool),
+        "objective": manifest["config"]["objective"] if manifest else {"name": "none"},
         "pretraining": None, "seed": seed, "folds": folds,
         "mean": dict(zip(names, value_FS.mean(0).tolist(), strict=True)),
         "sd": dict(zip(names, value_FS.std(0, ddof=1).tolist(), strict=True)),
         "ensemble": ensemble, "ci95": {"ensemble_top1": [0.0, 1.0]}, "selected_on": "inner folds of each training set",
-        "labels_per_class": _few_labels(curve, quality, seed) or None, "parents": _parents(layout, stem, data),
+        "labels_per_class": _few_labels(curve, quality, seed) or None, "parents": _parents(layout, kind, layer, data),
         "notes": ["the encoder's weights never move"] if "as-coded" in stem else [],
     })  # fmt: skip
     record.finish([layout.result(stem), layout.predictions(stem)], summary={})
@@ -185,22 +190,25 @@ def make_result(
 
 
 def _manifest(layout: RunLayout) -> dict[str, Any] | None:
-    from pretext.artifacts.manifest import read_manifest
-
     return read_manifest(layout.manifest) if layout.manifest.exists() else None
 
 
-def _encoder(manifest: dict[str, Any] | None) -> dict[str, Any]:
+def _encoder(manifest: dict[str, Any] | None, kind: str, layer: str, pool: str) -> dict[str, Any]:
     if manifest is None:
         return {"name": "pixels", "pixel_size": 32, "parameters": 0, "num_features": 3072, "layer": "pixels"}
-    return {**manifest["config"]["encoder"], "parameters": 103_000, "num_features": 64, "layer": "latent"}
+    facts = {**manifest["config"]["encoder"], "parameters": 103_000}
+    if not kind.startswith("probe-"):
+        return facts
+    read = {"num_features": 64, "layer": layer, "pool": "flatten"}
+    return facts | (read if layer == "latent" else read | {"num_features": 9216, "pool": pool})
 
 
-def _parents(layout: RunLayout, stem: str, data: dict[str, Any]) -> list[dict[str, str]]:
+def _parents(layout: RunLayout, kind: str, layer: str, data: dict[str, Any]) -> list[dict[str, str]]:
     found = [{"kind": "data", "path": data["folder"], "fingerprint": data["fingerprint"]}]
-    if stem.startswith("probe-"):
-        sha = _sha(layout.record("features"), "features.parquet")
-        found.append({"kind": "features", "path": str(layout.features), "fingerprint": sha})
+    if kind.startswith("probe-"):
+        file = layout.features_of(layer)
+        sha = _sha(layout.record(features_stem(layer)), file.name)
+        found.append({"kind": "features", "path": str(file), "fingerprint": sha})
     elif layout.checkpoint.exists():
         sha = _sha(layout.manifest, "checkpoint.safetensors")
         found.append({"kind": "checkpoint", "path": str(layout.checkpoint), "fingerprint": sha})
@@ -228,7 +236,7 @@ def _scores(prob_NK: np.ndarray, label_N: np.ndarray) -> dict[str, float | int]:
 
 
 def _few_labels(counts: tuple[int, ...], quality: float, seed: int | None) -> list[dict[str, Any]]:
-    rng = np.random.default_rng([seed or 0, int(100 * quality)])
+    rng = np.random.default_rng([seed or 0, abs(int(100 * quality))])
     return [
         {"labels_per_class": count, "draw": draw, "num_labels": 10 * count, "n": NUM_TEST, "chosen": {},
          "top1": float(np.clip(0.1 + 0.04 * (1 + quality) * np.log2(1 + count) + rng.normal(0, 0.015), 0, 1)),

@@ -118,6 +118,38 @@ def test_each_data_set_has_its_own_winner(workshop):
     assert any(line.startswith("The results are of 2 different data sets (other, shapes).") for line in warnings(study))
 
 
+def test_output_vectors_decide_and_a_better_layer_is_told(workshop):
+    workshop.add_color("a", ("conv1", 4.0), ("latent", 0.3))
+    workshop.add_color("b", ("conv1", 0.5), ("latent", 2.0), space="rgb")
+    found = answer(workshop.compare())
+    assert found.headline.startswith("Among the pretrained encoders simplenet5-split-brain-rgb scores best; ")
+    ((label, sentences),) = found.parts
+    assert label == "Linear probe"
+    assert sentences[-1].startswith("The highest layer of all is conv1 of simplenet5-split-brain-lab, ")
+    assert sentences[-1].endswith(" %: the best of many, chosen on the test images.")
+
+
+def test_layers_that_are_no_better_are_told(workshop):
+    workshop.add_color("a", ("conv1", 0.5), ("conv2", 0.2), ("latent", 4.0))
+    study = workshop.compare()
+    conv1 = next(evaluation for evaluation in study.evaluations if evaluation.layer == "conv1")
+    ((_, sentences),) = answer(study).parts
+    assert sentences[-1] == ("No other layer scores higher; the next is conv1 of simplenet5-split-brain-lab, "
+                             f"{percent(conv1.entries[0].top1)} %.")  # fmt: skip
+
+
+def test_layers_of_controls_alone_are_no_answer(workshop):
+    workshop.add_color("a", ("conv1", 0.5), ("latent", 0.5), space=None)
+    assert answer(workshop.compare()).parts == [("Linear probe", ["Only controls have been measured."])]
+
+
+def test_a_layer_wants_a_random_encoder_but_no_pixels(workshop):
+    workshop.add_color("a", *((f"conv{n}", 0.5) for n in range(1, 5)), ("latent", 1.0))
+    lines = [line for line in warnings(workshop.compare()) if line.startswith("Controls")]
+    assert lines == ["Controls missing: a random encoder in 5 evaluations.",
+                     "Controls missing: raw pixels in Linear probe."]  # fmt: skip
+
+
 def test_warnings_of_the_study(study):
     lines = warnings(study)
     assert lines[0].startswith("Not everything of these runs could be used, see Runs: <script>")

@@ -159,6 +159,30 @@ def test_data_never_mix(workshop):
     assert all(len(evaluation.entries) == 1 and not evaluation.pairs for evaluation in study.evaluations)
 
 
+def test_layers_have_evaluations_of_their_own(workshop):
+    workshop.add_color("a", ("conv1", 0.5), ("latent", 1.0))
+    workshop.add_color("b", ("conv1", 0.8), ("latent", 0.6), space="rgb")
+    workshop.add_pixels(0.3)
+    study = workshop.compare()
+    assert [(e.label, e.family, e.layer, e.pool, e.is_primary) for e in study.evaluations] == [
+        ("Linear probe", "Linear probe", "latent", "", True),
+        ("Linear probe, conv1", "Linear probe", "conv1", "resize", False),
+    ]  # fmt: skip
+    assert study.primary == study.evaluations[:1]
+    assert study.layers_of("Linear probe") == study.evaluations[::-1]
+    assert [len(evaluation.entries) for evaluation in study.evaluations] == [3, 2]
+    assert [len(evaluation.pairs) for evaluation in study.evaluations] == [3, 1]
+    assert study.evaluations[1].options["pool"] == "resize"
+    assert study.issues == []
+
+
+def test_only_layer_that_was_probed_is_named_and_primary(workshop):
+    workshop.add_color("a", ("conv1", 0.5), pool="avg")
+    workshop.add_color("b", ("conv1", 0.5), space="rgb")
+    assert [(e.label, e.is_primary) for e in workshop.compare().evaluations] == [
+        ("Linear probe, conv1, resize", True), ("Linear probe, conv1, avg", False)]  # fmt: skip
+
+
 def test_missing_score_has_no_mean(pair):
     entry = pair[1].entries[0]
     assert entry.mean_of("ensemble", "top3") is None

@@ -9,7 +9,6 @@ from pretext.reports.context_tables import (
     cost_table,
     evaluations_table,
     methods_table,
-    published_table,
     runs_table,
 )
 
@@ -39,6 +38,29 @@ def test_one_method_keeps_its_settings(workshop):
     table = methods_table(workshop.compare())
     assert "20 epochs" in _records(table)[0]["training"]
     assert table.note == ""
+
+
+def test_colour_methods_say_their_colours_and_bins(workshop):
+    workshop.add_color("a")
+    workshop.add_color("b", space="rgb")
+    rows = {row["method"]: row for row in _records(methods_table(workshop.compare()))}
+    assert rows["simplenet5-split-brain-lab"]["what"] == "simplenet5; split-brain, colours lab, loss cross-entropy"
+    assert rows["simplenet5-split-brain-lab"]["training"] == "channels L|ab"
+    assert rows["simplenet5-split-brain-rgb"]["training"] == "channels R|GB"
+    note = methods_table(workshop.compare()).note
+    assert note.startswith("Of all pretrained ones: 100|100 bins, 12 px targets, reflect border, rebalance 1, ")
+
+
+def test_layers_of_a_family_share_a_row(workshop):
+    workshop.add_color("a", ("conv1", 0.5), ("conv2", 0.5), ("latent", 1.0))
+    (row,) = _records(evaluations_table(workshop.compare()))
+    assert row["evaluation"] == "Linear probe"
+    assert row["layers"] == "conv1, conv2 (resize); latent"
+    assert "settings" not in row
+
+
+def test_evaluations_of_output_vectors_say_nothing_of_layers(study):
+    assert "layers" not in _records(evaluations_table(study))[0]
 
 
 def test_evaluations_say_folds_settings_and_notes(study):
@@ -82,35 +104,6 @@ def test_energy_is_shown_where_it_is_known(workshop):
     table = cost_table(workshop.compare())
     assert [row["energy_kj"] for row in _records(table)] == [5.4, None]
     assert table.note.endswith("Energy of pretraining, where it was measured.")
-
-
-def test_published_figures_stand_above_ours(study):
-    table, notes = published_table(study)
-    rows = _records(table)
-    wanted = {"method": "CNN-PSE-4 (cnn)", "measured": '"fine-tune", 5 folds'}
-    first = next(n for n, row in enumerate(rows) if wanted.items() <= row.items())
-    theirs, ours = rows[first], rows[first + 1 : first + 3]
-    assert (theirs["ensemble_top1"].mean, theirs["fold_mean_top1"].mean, theirs["fold_mean_top1"].sd) == (
-        0.5143, 0.4875, 0.007)  # fmt: skip
-    assert {row["measured"] for row in ours} == {"Fine-tuned", 'Slides\' "fine-tune" (weights fixed)'}
-    assert all(row["who"] == "ours" and row["method"] == "cnn-pse4" and row["same_protocol"] is False for row in ours)
-    assert all(row["why"].startswith("ours: shapes images") and "width 0.25" in row["why"] for row in ours)
-    evaluation = next(found for found in study.evaluations if found.label == ours[0]["measured"])
-    entry = next(entry for entry in evaluation.entries if entry.method.label == "cnn-pse4")
-    assert ours[0]["ensemble_top1"].mean == pytest.approx(entry.top1, abs=1e-9)
-    assert any("never moves the encoder" in note for note in notes)
-    assert len(notes) == len(set(notes))
-
-
-def test_each_evaluation_gives_one_of_ours_to_a_published_row(study):
-    table, _ = published_table(study)
-    seen: set[str] = set()
-    for row in _records(table):
-        if row["who"] != "ours":
-            seen = set()
-        else:
-            assert row["measured"] not in seen
-            seen.add(row["measured"])
 
 
 def test_runs_table_shows_what_is_wrong(study):

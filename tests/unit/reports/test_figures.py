@@ -86,6 +86,34 @@ def test_few_labels_are_on_a_logarithmic_axis(study, drawn):
     assert len(axis.containers) == 4
 
 
+def test_sets_drawn_regardless_of_class_are_hollow(workshop, drawn):
+    for seed, unstratified in ((0, False), (1, True)):
+        layout = workshop.add(f"a{seed}", seed=seed)
+        workshop.fab.make_result(layout, "probe-linear", workshop.data, quality=1.0, seed=seed, curve=(1, 8),
+                                 unstratified=unstratified)  # fmt: skip
+    study = workshop.compare()
+    few_labels_figure(study, looks(study.methods))
+    faces = [container.lines[0].get_markerfacecolor() for container in drawn[0].axes[0].containers]
+    assert faces == [looks(study.methods)[study.methods[0].identity.key].color, "white"]
+    assert len(drawn[0].legends[0].get_texts()) == 1
+
+
+def test_long_names_get_taller_rows(workshop, drawn):
+    workshop.add("a", ("probe-linear", 1.0))
+    for name, encoder in (("b", "cnn"), ("c", "cnn-of-a-name-that-needs-a-second-line")):
+        workshop.add(name, ("probe-linear", 1.0), loss="l1", encoder=encoder)
+        study = workshop.compare()
+        results_figure(study, looks(study.methods))
+    assert drawn[1].get_figheight() > drawn[0].get_figheight() + 0.2
+
+
+def test_only_primary_evaluations_have_panels(workshop, drawn):
+    workshop.add_color("a", ("conv1", 0.5), ("latent", 1.0))
+    study = workshop.compare()
+    results_figure(study, looks(study.methods))
+    assert [axis.get_title(loc="left") for axis in drawn[0].axes if axis.axison] == ["Linear probe"]
+
+
 def test_chance_is_left_out_where_it_would_squeeze_the_scores(workshop, drawn):
     workshop.add("a", ("probe-linear", 8.0), ("probe-knn", 0.0))
     workshop.add("b", ("probe-linear", 8.0), ("probe-knn", 0.0), loss="l1")

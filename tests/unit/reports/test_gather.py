@@ -28,6 +28,54 @@ def test_whole_run_is_read(workshop):
     assert result.top(1) == pytest.approx(result.content["ensemble"]["top1"], abs=1e-9)
 
 
+def test_features_and_results_of_several_layers_lie_beside_each_other(workshop):
+    workshop.add_color("a", ("conv1", 0.5), ("latent", 1.0))
+    (run,) = workshop.gather()
+    assert run.issues == []
+    assert sorted(run.features) == ["features-conv1.parquet", "features.parquet"]
+    assert [(result.stem, result.kind, result.content["encoder"]["layer"]) for result in run.results] == [
+        ("probe-linear", "probe-linear", "latent"), ("probe-linear-conv1", "probe-linear", "conv1")]  # fmt: skip
+    assert run.stage_seconds["features-conv1"] == 21.0
+
+
+def test_earlier_features_of_one_layer_do_not_cost_the_others(workshop):
+    layout = workshop.add_color("a", ("conv1", 0.5), ("latent", 1.0))
+    record = layout.record("features-conv1")
+    manifest = read_json(record)
+    manifest["outputs"]["features-conv1.parquet"]["sha256"] = "sha256:other"
+    write_json(record, manifest)
+    (run,) = workshop.gather()
+    assert [result.stem for result in run.results] == ["probe-linear"]
+    (issue,) = run.issues
+    assert issue.part == "probe-linear-conv1"
+    assert issue.reason == "it was made from another features-conv1.parquet than the one that is here"
+
+
+def test_features_of_an_earlier_checkpoint_are_a_mismatch(workshop):
+    layout = workshop.add_color("a", ("conv1", 0.5))
+    manifest = read_json(layout.manifest)
+    manifest["outputs"]["checkpoint.safetensors"]["sha256"] = "sha256:other"
+    write_json(layout.manifest, manifest)
+    (run,) = workshop.gather()
+    assert [issue.reason for issue in run.issues] == [
+        "it was made from another checkpoint.safetensors than the one that is here"]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "unstratified", "expected"), [
+    (None, True, False), (None, False, True), (None, None, None), (True, True, True), (False, None, False),
+])  # fmt: skip
+def test_whether_few_label_sets_are_stratified(workshop, change_result, said, unstratified, expected):
+    layout = workshop.add("a")
+    workshop.fab.make_result(layout, "probe-linear", workshop.data, quality=1.0, seed=0, curve=(1,))
+    record = read_json(layout.record("probe-linear"))
+    record["config"] = {} if unstratified is None else {"unstratified": unstratified}
+    write_json(layout.record("probe-linear"), record)
+    if said is not None:
+        change_result(layout, "probe-linear", lambda content: content["protocol"].update(stratified=said))
+    (run,) = workshop.gather()
+    assert run.results[0].is_stratified is expected
+
+
 def test_pixels_are_a_run_without_pretraining(workshop):
     layout = workshop.fab.make_pixels(workshop.runs / "pixels", workshop.data)
     workshop.fab.make_result(layout, "probe-linear", workshop.data, quality=0.3, seed=None)
@@ -149,7 +197,7 @@ def test_predictions_that_can_not_be_are_a_mismatch(workshop):
     write_predictions(layout.predictions("probe-linear"), Predictions(
         ["a"], np.array([9]), np.full((1, 3), 0.3, np.float32), np.zeros((1, 1), np.int64)))  # fmt: skip
     with pytest.raises(MismatchError, match="of classes that do not exist"):
-        read_one(run, "probe-linear", 0)
+        read_one(run, "probe-linear", {})
 
 
 def test_no_damage_to_any_file_raises(workshop):

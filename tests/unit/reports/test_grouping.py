@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pretext.reports.grouping import find_groups, find_methods
+from pretext.reports.grouping import find_families, find_methods
 from pretext.reports.naming import PIXELS, RANDOM, SCRATCH, TRAINED
 
 
 def _groups(workshop):
-    return find_groups([(run, result) for run in workshop.gather() for result in run.results])
+    families = find_families([(run, result) for run in workshop.gather() for result in run.results])
+    return [members for family in families for members in family.groups.values()]
 
 
 def test_study_has_the_methods_that_were_written(study):
@@ -35,6 +36,44 @@ def test_scratch_with_other_settings_stays_apart(workshop):
     workshop.add("a", ("fine-tune-full", 2.0))
     workshop.add("b", ("fine-tune-scratch", 1.0), protocol={"k": 10})
     assert [len(group) for group in _groups(workshop)] == [1, 1]
+
+
+def _families(workshop):
+    found = find_families([(run, result) for run in workshop.gather() for result in run.results])
+    return [({key: sorted(run.name for run, _ in members) for key, members in family.groups.items()}, family.primary)
+            for family in found]  # fmt: skip
+
+
+def test_layers_are_groups_of_one_family_and_the_output_vector_its_primary_one(workshop):
+    workshop.add_color("a", ("conv1", 0.5), ("conv2", 0.6), ("latent", 1.0))
+    workshop.add_color("b", ("conv1", 0.5), ("conv2", 0.6), space="rgb")
+    workshop.add_pixels(0.3)
+    both, latent = ["a", "b"], ("latent", "")
+    groups = {("conv1", "resize"): both, ("conv2", "resize"): both, latent: ["a", "pixels"]}
+    assert _families(workshop) == [(groups, latent)]
+
+
+def test_without_an_output_vector_the_commonest_and_then_the_deepest_layer_is_primary(workshop):
+    workshop.add_color("a", ("conv1", 0.5), ("conv2", 0.6), ("conv10", 0.7))
+    workshop.add_color("b", ("conv1", 0.5), ("conv2", 0.6), space="rgb")
+    workshop.add_pixels(0.3)
+    ((groups, primary),) = _families(workshop)
+    assert list(groups) == [("conv1", "resize"), ("conv2", "resize"), ("conv10", "resize")]
+    assert primary == ("conv2", "resize")
+    assert groups[primary] == ["a", "b", "pixels"]
+
+
+def test_two_ways_to_read_one_map_are_two_groups(workshop):
+    workshop.add_color("a", ("conv1", 0.5), pool="resize")
+    workshop.add_color("b", ("conv1", 0.5), pool="avg", space="rgb")
+    ((groups, primary),) = _families(workshop)
+    assert groups == {("conv1", "avg"): ["b"], ("conv1", "resize"): ["a"]}
+    assert primary == ("conv1", "resize")
+
+
+def test_pixels_alone_are_a_family(workshop):
+    workshop.add_pixels(0.3)
+    assert _families(workshop) == [({("", ""): ["pixels"]}, ("", ""))]
 
 
 def test_other_folds_other_data_and_other_images_are_other_evaluations(workshop):

@@ -8,10 +8,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pretext.reports.document import Details, Gallery, Heading
+from pretext.reports import figures, layers, loss_curves
+from pretext.reports.document import Details, Gallery, Heading, build_document
 from pretext.reports.html import data_uri, to_html
 from pretext.reports.markdown import to_markdown_report
 from pretext.reports.score_tables import Matrix
+from pretext.reports.style import Picture
 from pretext.reports.tables import Table, percent
 
 VOID = {"meta", "img", "link", "br", "hr", "input"}
@@ -90,7 +92,7 @@ def test_contents_point_at_sections(page, read, document):
 
 def test_every_asked_section_is_there(document):
     assert [section.anchor for section in document.sections] == [
-        "compared", "results", "losses", "sigma", "few-labels", "confusion", "reconstructions", "mistakes", "cost",
+        "compared", "results", "layers", "losses", "sigma", "few-labels", "confusion", "pictures", "mistakes", "cost",
         "published", "runs",
     ]  # fmt: skip
 
@@ -125,6 +127,21 @@ def test_drawings_are_svg_and_photographs_png(document):
         "few-labels": "data:image/svg+xml", "confusion-": "data:image/svg+xml", "reconstruction-": "data:image/png",
         "mistakes-": "data:image/png",
     }  # fmt: skip
+
+
+def test_single_layers_and_their_published_neighbours_are_on_the_page(workshop, monkeypatch):
+    for module in (figures, layers, loss_curves):
+        monkeypatch.setattr(module, "finish", lambda figure, *words, **more: Picture(*words, b"", b""))
+    workshop.add_color("a", ("conv1", 0.5), ("conv2", 0.8), ("latent", 1.0))
+    page = to_html(build_document(workshop.compare(), title="T"))
+    reader = Reader()
+    reader.feed(page)
+    assert reader.open == []
+    headings = [table[0] for table in reader.tables]
+    assert ["Method", "conv1", "conv2", "latent"] in headings
+    assert ["Whose", "Method", "Measured", "conv1, %", "conv2, %", "Same protocol?", "Why not"] in headings
+    assert 'class="published-layers"' in page
+    assert page.count('<tr class="theirs">') == page.count('<tr class="ours">') > 2
 
 
 def test_document_has_every_kind_of_block(document):

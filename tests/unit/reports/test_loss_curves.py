@@ -8,7 +8,7 @@ import pytest
 
 from pretext.reports import loss_curves
 from pretext.reports.gather import Run
-from pretext.reports.loss_curves import comparable_losses, curve_of, loss_figure
+from pretext.reports.loss_curves import comparable_losses, constant_loss, curve_of, loss_figure
 from pretext.reports.style import looks
 
 
@@ -33,6 +33,24 @@ def test_other_options_of_one_loss_are_named(workshop):
     workshop.add("a", objective=objective | {"truncate": 4.0})
     workshop.add("b", objective=objective | {"truncate": 1.0})
     assert _titles(workshop.compare()) == {"pse sigma 4 truncate 4.0": ["a"], "pse sigma 4 truncate 1.0": ["b"]}
+
+
+def test_colour_spaces_and_targets_have_panels_of_their_own(workshop):
+    for name, space in (("a", "lab"), ("b", "rgb"), ("c", "lab-rescaled")):
+        workshop.add_color(name, space=space)
+    task = {"name": "split-brain", "loss": "cross-entropy", "color_space": "rgb", "bins": [100, 100], "rebalance": 1.0}
+    workshop.add("d", objective=task | {"target_size": 16, "border": "reflect"})
+    assert _titles(workshop.compare()) == {
+        "split-brain lab cross-entropy": ["a"], "split-brain lab-rescaled cross-entropy": ["c"],
+        "split-brain rgb cross-entropy target size 12": ["b"], "split-brain rgb cross-entropy target size 16": ["d"],
+    }  # fmt: skip
+
+
+def test_noise_does_not_change_what_is_measured(workshop):
+    for level in (0.05, 0.5):
+        task = {"name": "denoise", "loss": "bce", "noise": "masking", "noise_level": level}
+        workshop.add(f"a{level}", objective=task)
+    assert _titles(workshop.compare()) == {"denoise bce": ["a0.05", "a0.5"]}
 
 
 def test_other_data_is_another_panel(workshop):
@@ -75,6 +93,27 @@ def test_steep_curves_are_logarithmic(workshop, monkeypatch, ratio, scale):
     loss_figure(study, looks(study.methods))
     assert drawn[0].axes[0].get_yscale() == scale
     assert drawn[0].axes[0].get_xlabel() == "epochs"
+
+
+def test_the_best_constant_answer_is_a_line(workshop, monkeypatch):
+    workshop.add_color("a")
+    workshop.add("b")
+    drawn = []
+    monkeypatch.setattr(loss_curves, "finish", lambda figure, *words: drawn.append(figure))
+    study = workshop.compare()
+    loss_figure(study, looks(study.methods))
+    constants = [[line.get_ydata()[0] for line in axis.lines if line.get_linestyle() == "--"]
+                 for axis in drawn[0].axes if axis.axison]  # fmt: skip
+    assert sorted(constants) == [[], [pytest.approx(constant_loss(study.runs[0]))]]
+    assert "the best constant answer" in [text.get_text() for text in drawn[0].legends[0].get_texts()]
+
+
+@pytest.mark.parametrize("value", ["much", None, math.nan, [1.0]])
+def test_constant_that_is_no_number_is_none(workshop, value):
+    workshop.add_color("a")
+    (run,) = workshop.gather()
+    run.manifest["summary"]["constant_loss"] = value
+    assert constant_loss(run) is None
 
 
 def test_nothing_trained_no_figure(workshop):

@@ -44,12 +44,12 @@ def test_images_are_those_of_the_data_set(measured):
     workshop, run, result = measured
     images = open_data(DataLayout(workshop.root / "data" / "shapes")).split("test")
     found = ImageFinder().find(run, result, [7, 3])
-    assert (np.stack(found) == images.read_images(np.array([7, 3]))).all()
+    assert (np.stack(found) == images.images.read(np.array([7, 3]))).all()
 
 
 def test_relative_paths_are_found_from_above_the_run(measured):
     workshop, run, result = measured
-    for parents in (result.content["parents"], run.features["parents"], run.manifest["parents"]):
+    for parents in (result.content["parents"], run.features["features.parquet"]["parents"], run.manifest["parents"]):
         for parent in parents:
             if parent["kind"] == "data":
                 parent["path"] = "data/shapes"
@@ -84,6 +84,6 @@ def test_unknown_image_is_a_sentence(measured):
 
 def test_files_that_do_not_say_where_the_data_lie(measured):
     _, run, result = measured
-    for content in (result.content, run.features, run.manifest):
+    for content in (result.content, *run.features.values(), run.manifest):
         content["parents"] = []
     assert ImageFinder().find(run, result, [0]).endswith("its files do not say where the data lie.")

@@ -123,6 +123,15 @@ def test_matrix_has_a_dot_for_each_seed(study):
     assert sorts == {"self", "open", "ahead", "behind"}
 
 
+def test_what_was_chosen_from_is_left_to_the_result_file(workshop, change_result):
+    def alter(content):
+        content["folds"][0]["chosen"] = {"C": 0.5, "by": "heldout", "table": [{"C": 0.5, "loss": 1.0}]}
+
+    change_result(workshop.add("a", ("probe-linear", 1.0)), "probe-linear", alter)
+    (row,) = _records(per_run_table(workshop.compare().evaluations))
+    assert row["chosen"] == "C 0.5, 0.01, 0.01, 0.01, 0.01; by heldout"
+
+
 def test_no_matrix_of_two(workshop):
     workshop.add("a", ("probe-linear", 1.0))
     workshop.add("b", ("probe-linear", 1.0), loss="l1")
@@ -142,7 +151,31 @@ def test_few_labels_pool_draws_and_seeds(study):
     assert point.sd == pytest.approx(np.std(rows, ddof=1), abs=1e-9)
     table = few_labels_table(study.evaluations)
     assert len(table.rows) == 7 * 4
-    assert table.rows[0][:4] == (evaluation.label, entry.method.label, 1, 6)
+    assert table.rows[0][:5] == (evaluation.label, entry.method.label, 1, 6, "class by class")
+    assert [column.key for column in table.columns][5:] == ["top1"], "five guesses are half of ten classes"
+    assert table.note == ""
+
+
+def test_sets_drawn_regardless_of_class_are_points_of_their_own(workshop):
+    for seed, unstratified in ((0, False), (1, True)):
+        layout = workshop.add(f"a{seed}", seed=seed)
+        workshop.fab.make_result(layout, "probe-linear", workshop.data, quality=1.0, seed=seed, curve=(1, 8),
+                                 unstratified=unstratified)  # fmt: skip
+    study = workshop.compare()
+    points = few_label_points(study.evaluations[0].entries[0])
+    assert [(point.is_stratified, point.labels_per_class, len(point.scores)) for point in points] == [
+        (True, 1, 3), (True, 8, 3), (False, 1, 3), (False, 8, 3)]  # fmt: skip
+    table = few_labels_table(study.evaluations)
+    assert [row[4] for row in table.rows] == ["class by class"] * 2 + ["regardless of class"] * 2
+    assert table.note == "Of sets drawn regardless of class, a class may have no label at all."
+
+
+def test_top5_is_shown_of_many_classes(workshop, change_result):
+    layout = workshop.add("a")
+    workshop.fab.make_result(layout, "probe-linear", workshop.data, quality=1.0, seed=0, curve=(1,))
+    change_result(layout, "probe-linear", lambda content: content["data"].update(class_names=[*"abcdefghijk"]))
+    table = few_labels_table(workshop.compare().evaluations)
+    assert _records(table)[0]["top5"].mean == pytest.approx(0.8)
 
 
 def test_one_few_label_draw_has_no_spread():

@@ -19,6 +19,7 @@ from pretext.reports.tables import (
     percent,
     points,
     show,
+    signed,
     to_csv,
     to_latex,
     to_markdown,
@@ -36,6 +37,7 @@ TABLE = Table("t", "A title", COLUMNS, [
 @pytest.mark.parametrize(("function", "value", "text"), [
     (percent, 0.53149, "53.1"), (percent, 1.0, "100.0"), (points, 0.0231, "+2.3"),
     (points, -0.0231, "\N{MINUS SIGN}2.3"), (points, -0.0001, "0.0"), (points, 0.0, "0.0"),
+    (signed, -0.61249, "\N{MINUS SIGN}0.612"), (signed, 0.3, "+0.300"), (signed, -0.0001, "0.000"),
     (p_value, 0.0004, "<0.001"), (p_value, 0.0213, "0.021"),
     (p_value, 0.123, "0.12"), (p_value, 1.0, "1.00"), (duration, 2.04, "2.0 s"), (duration, 42.4, "42 s"),
     (duration, 119.0, "2 min"), (duration, 3599.0, "60 min"), (duration, 3660.0, "1 h 01 min"),

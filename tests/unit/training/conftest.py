@@ -42,7 +42,7 @@ def split(tmp_path_factory):
 @pytest.fixture
 def make_pool(split):
     def make(count, *, start=0):
-        return ImagePool(split, np.arange(start, start + count), device=torch.device("cpu"))
+        return ImagePool(split.images, np.arange(start, start + count), device=torch.device("cpu"))
 
     return make
 
@@ -62,14 +62,14 @@ class TinyLearner:
     def train_mode(self):
         self.module.train()
 
-    def train_loss(self, index_B, image_BHWC, generator):
+    def train_loss(self, batch, generator):
         assert self.module.training
-        self.seen.append(index_B.copy())
-        return self.loss(image_BHWC, self.noise * torch.randn(image_BHWC.shape, generator=generator))
+        self.seen.append(batch.index_B.copy())
+        return self.loss(batch.image_BHWC, self.noise * torch.randn(batch.image_BHWC.shape, generator=generator))
 
-    def val_loss(self, index_B, image_BHWC):
+    def val_loss(self, batch):
         assert not self.module.training
-        return self.loss(image_BHWC, 0.0)
+        return self.loss(batch.image_BHWC, 0.0)
 
     def loss(self, image_BHWC, noise):
         image01_BHWC = image_BHWC.float() / 255

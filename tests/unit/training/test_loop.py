@@ -71,9 +71,9 @@ class TestLearning:
         class Drawing(TinyLearner):
             drawn = []
 
-            def train_loss(self, index_B, image_BHWC, generator):
+            def train_loss(self, batch, generator):
                 self.drawn.append(float(torch.rand((), generator=generator)))
-                return super().train_loss(index_B, image_BHWC, generator)
+                return super().train_loss(batch, generator)
 
         learner, _, _ = trained(Drawing(), accumulate=2)
         assert len(learner.drawn) == len(set(learner.drawn)) == 18
@@ -109,13 +109,13 @@ class TestBatches:
 
     def test_images_belong_to_their_indices(self, trained, split):
         class Checking(TinyLearner):
-            def train_loss(self, index_B, image_BHWC, generator):
-                np.testing.assert_array_equal(image_BHWC.numpy(), split.read_images(index_B))
-                return super().train_loss(index_B, image_BHWC, generator)
+            def train_loss(self, batch, generator):
+                np.testing.assert_array_equal(batch.image_BHWC.numpy(), split.images.read(batch.index_B))
+                return super().train_loss(batch, generator)
 
-            def val_loss(self, index_B, image_BHWC):
-                np.testing.assert_array_equal(image_BHWC.numpy(), split.read_images(40 + index_B))
-                return super().val_loss(index_B, image_BHWC)
+            def val_loss(self, batch):
+                np.testing.assert_array_equal(batch.image_BHWC.numpy(), split.images.read(40 + batch.index_B))
+                return super().val_loss(batch)
 
         learner, _, _ = trained(Checking(), accumulate=3)
         assert len(learner.seen) == 3 * 3 * 3
@@ -124,9 +124,9 @@ class TestBatches:
         class Means(TinyLearner):
             asked = []
 
-            def val_loss(self, index_B, image_BHWC):
-                self.asked.append(index_B.tolist())
-                return torch.tensor(float(index_B.mean()))
+            def val_loss(self, batch):
+                self.asked.append(batch.index_B.tolist())
+                return torch.tensor(float(batch.index_B.mean()))
 
         learner, result, _ = trained(Means(), epochs=1, val=7)
         assert learner.asked == [[0, 1, 2, 3], [4, 5, 6]]
@@ -170,9 +170,9 @@ class TestRows:
         class Scripted(TinyLearner):
             step = 0
 
-            def train_loss(self, index_B, image_BHWC, generator):
+            def train_loss(self, batch, generator):
                 self.step += 1
-                return super().train_loss(index_B, image_BHWC, generator) * 0 + self.step
+                return super().train_loss(batch, generator) * 0 + self.step
 
         _, result, task = trained(Scripted(), epochs=2, log_every=2)
         rows = [(row["kind"], row["step"], row["epoch"], row["images_seen"], row["train/loss"]) for row in result.rows]
@@ -194,7 +194,7 @@ class TestRows:
 
     def test_the_rate_falls_on_a_plateau(self, trained):
         class Flat(TinyLearner):
-            def val_loss(self, index_B, image_BHWC):
+            def val_loss(self, batch):
                 return torch.tensor(1.0)
 
         _, result, _ = trained(Flat(), schedule="plateau", lr=0.01, epochs=6, plateau_factor=0.5, plateau_patience=1)
@@ -208,7 +208,7 @@ class ScriptedVal(TinyLearner):
         super().__init__()
         self.losses, self.judged = losses, []
 
-    def val_loss(self, index_B, image_BHWC):
+    def val_loss(self, batch):
         self.judged.append({name: value.clone() for name, value in self.module.state_dict().items()})
         return torch.tensor(self.losses[len(self.judged) - 1])
 
@@ -244,16 +244,16 @@ class Breaking(TinyLearner):
         super().__init__()
         self.what, self.step, self.now = what, step, 0
 
-    def train_loss(self, index_B, image_BHWC, generator):
+    def train_loss(self, batch, generator):
         self.now += 1
-        loss = super().train_loss(index_B, image_BHWC, generator)
+        loss = super().train_loss(batch, generator)
         if self.now == self.step and self.what == "gradient":
             weight = self.module[6].bias.sum()
             return loss + (weight - weight).sqrt()  # the value is 0, its gradient inf - inf
         return loss * math.inf if self.now == self.step and self.what == "loss" else loss
 
-    def val_loss(self, index_B, image_BHWC):
-        loss = super().val_loss(index_B, image_BHWC)
+    def val_loss(self, batch):
+        loss = super().val_loss(batch)
         return loss * math.nan if self.now == self.step and self.what == "validation" else loss
 
 

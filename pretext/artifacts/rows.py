@@ -1,0 +1,123 @@
+"""Rows of one tensor column over several memory-mapped Arrow files, and how such a file is written and opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pretext.artifacts.atomic import atomic_path
+from pretext.errors import ArtifactError
+
+
+class Rows:
+    """Tensors of one shape and dtype, one a row, in order over all their files.
+
+    Args:
+        views: Views into the memory maps, each some rows of one file.
+        row_shape: Shape of one row, for where there is no view to tell it.
+        dtype: Dtype of the values.
+    """
+
+    def __init__(self, views: Sequence[np.ndarray], row_shape: Sequence[int], dtype: np.dtype) -> None:
+        self.row_shape, self.dtype = tuple(row_shape), np.dtype(dtype)
+        self._views = list(views)
+        self._starts = np.cumsum([0, *(len(view) for view in self._views)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of one row."""
+        return int(np.prod(self.row_shape)) * self.dtype.itemsize
+
+    def read(self, index_B: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Copy the rows at these positions into one array (B, *row_shape); the only copy that is made.
+
+        Raises:
+            IndexError: If a position is not in 0..N-1.
+        """
+        if out is None:
+            out = np.empty((len(index_B), *self.row_shape), self.dtype)
+        if len(index_B) and not 0 <= index_B.min() <= index_B.max() < len(self):
+            raise IndexError(f"positions must be in 0..{len(self) - 1}, got {index_B.min()}..{index_B.max()}")
+        owner_B = np.searchsorted(self._starts, index_B, side="right") - 1
+        for owner in np.unique(owner_B):
+            here = np.flatnonzero(owner_B == owner)
+            out[here] = self._views[owner][index_B[here] - self._starts[owner]]
+        return out
+
+
+class TensorWriter:
+    """Writes blocks of rows of one tensor column; made by `write_tensors`."""
+
+    def __init__(self, writer: pa.ipc.RecordBatchFileWriter, schema: pa.Schema) -> None:
+        self._writer, self._schema = writer, schema
+
+    def write(self, block: np.ndarray) -> None:
+        """Append the rows of a block (B, *row_shape)."""
+        storage = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(block)).storage
+        column = pa.ExtensionArray.from_storage(self._schema.field(0).type, storage)
+        self._writer.write_batch(pa.record_batch([column], schema=self._schema))
+
+
+@contextmanager
+def write_tensors(path: Path, column: str, row_shape: Sequence[int], dtype: np.dtype, *, dims: Sequence[str],
+                  meaning: str, metadata: Mapping[str, str]) -> Iterator[TensorWriter]:  # fmt: skip
+    """Write a file with one tensor column, atomically; only the block in hand is held in memory.
+
+    Args:
+        path: The file.
+        column: The column's name.
+        row_shape: Shape of a row.
+        dtype: Dtype of the values.
+        dims: Name of each axis of a row.
+        meaning: What the column holds, in words.
+        metadata: What a reader must know to use the values, kept in the schema.
+    """
+    kind = pa.fixed_shape_tensor(pa.from_numpy_dtype(np.dtype(dtype)), list(row_shape), dim_names=list(dims))
+    schema = pa.schema([pa.field(column, kind, metadata={"meaning": meaning})],
+                       metadata={"pretext.schema": "1", **metadata})  # fmt: skip
+    with (
+        atomic_path(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+    ):
+        yield TensorWriter(writer, schema)
+
+
+def open_tensors(files: Sequence[tuple[Path, int]], column: str, row_shape: Sequence[int], dtype: np.dtype) -> Rows:
+    """Map the files' tensor column into memory as one run of rows.
+
+    Args:
+        files: Each file and the number of rows it must have.
+        column: The column's name.
+        row_shape: Shape that a row must have.
+        dtype: Dtype that the values must have.
+
+    Raises:
+        ArtifactError: If a file can't be read, or does not hold these rows.
+    """
+    shape, dtype = tuple(row_shape), np.dtype(dtype)
+    views: list[np.ndarray] = []
+    for path, num_rows in files:
+        try:
+            reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise ArtifactError(f"{path} can't be read as an Arrow file: {error}",
+                                hint="prepare it again with --overwrite") from error  # fmt: skip
+        wanted = pa.fixed_shape_tensor(pa.from_numpy_dtype(dtype), list(shape))
+        found = reader.schema.field(0).type if reader.schema.names == [column] else None
+        same = isinstance(found, pa.FixedShapeTensorType) and (found.value_type, found.shape) == (wanted.value_type, wanted.shape)  # fmt: skip
+        count = sum(batch.num_rows for batch in batches)
+        if not same or count != num_rows:
+            holds = f"{count} rows of " + ", ".join(f"{field.name} ({field.type})" for field in reader.schema)
+            raise ArtifactError(f"{path} does not hold {num_rows} rows of {column} ({wanted}): it has {holds}",
+                                hint="prepare it again with --overwrite")  # fmt: skip
+        views += [batch.column(0).to_numpy_ndarray() for batch in batches if batch.num_rows]
+    return Rows(views, shape, dtype)

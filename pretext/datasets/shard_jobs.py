@@ -1,0 +1,119 @@
+"""The images of a source written to shards, one worker process a shard."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pretext.artifacts.atomic import file_sha256
+from pretext.artifacts.manifest import Record
+from pretext.artifacts.shards import write_shard
+from pretext.catalog import SOURCES
+from pretext.datasets.base import Rejected, Source
+from pretext.errors import DataError
+from pretext.progress import Progress
+
+ASKS_EVERY = 0.2  # seconds between looks at the workers' counter
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One shard to write; cheap to send to a worker."""
+
+    source: str
+    options: dict[str, Any]
+    split: str
+    index_N: np.ndarray
+    path: Path
+
+
+def write_shards(jobs: list[Job], record: Record, *, workers: int, progress: Progress) -> dict[str, dict[str, Any]]:
+    """Write every shard that is not there yet, one worker process a shard; the manifest notes each as it is finished."""
+    shards = {name: facts for name, facts in record.content["progress"].items()
+              if (record.path.parent / name).is_file() and (record.path.parent / name).stat().st_size == facts["bytes"]}  # fmt: skip
+    open_jobs = [job for job in jobs if job.path.name not in shards]
+    total = sum(len(job.index_N) for job in jobs)
+    done = total - sum(len(job.index_N) for job in open_jobs)
+    # Spawned, not forked: a fork of a process with threads can hang. The counter is the workers' only shared state.
+    context = multiprocessing.get_context("spawn")
+    counter = context.Value("q", 0)
+    pool = ProcessPoolExecutor(min(workers, len(open_jobs)) or 1, context, _begin_worker,
+                               (counter, jobs[0].source, jobs[0].options))  # fmt: skip
+    try:
+        with progress.task("preparing", total, "images", done=done) as task:
+            futures: dict[Future[dict[str, Any]], Job] = {pool.submit(_write_one, job): job for job in open_jobs}
+            told, open_futures = 0, set(futures)
+            while open_futures:
+                ready, open_futures = wait(open_futures, timeout=ASKS_EVERY, return_when=FIRST_COMPLETED)
+                now = counter.value
+                task.advance(now - told)
+                told = now
+                for future in ready:
+                    shards[futures[future].path.name] = future.result()
+                    record.note(shards)
+    except BrokenProcessPool as error:
+        raise DataError("a worker process was killed, most likely for want of memory",
+                        hint="--workers 1, then run again: finished shards are kept") from error  # fmt: skip
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return shards
+
+
+# What a worker process holds: the counter it shares with its parent, and its own view of the source.
+_counter: Any
+_source: Source
+
+
+def _begin_worker(counter: Any, source: str, options: dict[str, Any]) -> None:
+    """Open the source once in each worker, so that nothing big crosses between processes."""
+    global _counter, _source
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    _counter, _source = counter, SOURCES[source].load()(**options)
+
+
+def _leave_with_parent() -> None:
+    """End this worker when its parent is killed: nobody would wait for it, and its shard's name is not its own any more."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _write_one(job: Job) -> dict[str, Any]:
+    """Write one shard in a worker."""
+    rejected: list[tuple[str, str]] = []
+
+    def rows() -> Iterator[tuple[str, np.ndarray, int | None, tuple[int, ...]]]:
+        told = time.monotonic()
+        count = 0
+        for item in _source.read(job.split, job.index_N):
+            count += 1
+            if time.monotonic() - told > ASKS_EVERY:
+                _count(count)
+                told, count = time.monotonic(), 0
+            if isinstance(item, Rejected):
+                rejected.append((item.id, item.reason))
+            else:
+                yield item.id, item.image_HWC, item.label, item.folds
+        _count(count)
+
+    num_images = write_shard(job.path, rows(), image_size=_source.image_size)
+    return {"sha256": file_sha256(job.path), "bytes": job.path.stat().st_size, "num_images": num_images,
+            "rejected": rejected}  # fmt: skip
+
+
+def _count(amount: int) -> None:
+    with _counter.get_lock():
+        _counter.value += amount
