@@ -26,6 +26,7 @@ TUNE       ?= --epochs 10
 FEW_LABELS ?= 1,2,4,8,16,32,64
 # Numbers that remain of each layer's map, so that encoders of different width are compared by as many features.
 MAX_FEATURES ?= 9600
+EXTRACT      ?=
 
 # A split-brain network at width 0.5 has as many channels as one network at width 1, and half its weights.
 WIDTH      ?= 1
@@ -87,7 +88,7 @@ $(RANDOM:%=$(RUNS)/%/checkpoint.safetensors): $(RUNS)/%/checkpoint.safetensors: 
 define layer
 $(RUNS)/%/features-$(1).parquet: $(RUNS)/%/checkpoint.safetensors $(DATA)/stl10/manifest.json
 	$(PRETEXT) extract-features $(RUNS)/$$* --data stl10 --data-dir $(DATA) --splits train,test --layer $(1) \
-	  --pool resize --max-features $(MAX_FEATURES)
+	  --pool resize --max-features $(MAX_FEATURES) $(EXTRACT)
 
 $(RUNS)/%/probe-linear-$(1).json: $(RUNS)/%/features-$(1).parquet
 	$(PRETEXT) probe $(RUNS)/$$* --layer $(1)
@@ -95,7 +96,7 @@ endef
 $(foreach l,$(sort $(foreach e,$(ENCODERS),$($(e)_LAYERS))),$(eval $(call layer,$(l))))
 
 $(ENCODED:%=$(RUNS)/%/features.parquet): %/features.parquet: %/checkpoint.safetensors $(DATA)/stl10/manifest.json
-	$(PRETEXT) extract-features $* --data stl10 --data-dir $(DATA) --splits train,test
+	$(PRETEXT) extract-features $* --data stl10 --data-dir $(DATA) --splits train,test $(EXTRACT)
 
 $(RUNS)/stl10-pixels/features.parquet: $(DATA)/stl10/manifest.json
 	$(PRETEXT) extract-features --raw-pixels --data stl10 --data-dir $(DATA) --runs-dir $(RUNS) --splits train,test

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -52,8 +53,8 @@ class Rows:
         return out
 
 
-class TensorWriter:
-    """Writes blocks of rows of one tensor column; made by `write_tensors`."""
+class RowWriter:
+    """Writes blocks of rows of one tensor column; made by `write_rows`."""
 
     def __init__(self, writer: pa.ipc.RecordBatchFileWriter, schema: pa.Schema) -> None:
         self._writer, self._schema = writer, schema
@@ -66,8 +67,8 @@ class TensorWriter:
 
 
 @contextmanager
-def write_tensors(path: Path, column: str, row_shape: Sequence[int], dtype: np.dtype, *, dims: Sequence[str],
-                  meaning: str, metadata: Mapping[str, str]) -> Iterator[TensorWriter]:  # fmt: skip
+def write_rows(path: Path, column: str, row_shape: Sequence[int], dtype: np.dtype, *, dims: Sequence[str],
+                  meaning: str, metadata: Mapping[str, str]) -> Iterator[RowWriter]:  # fmt: skip
     """Write a file with one tensor column, atomically; only the block in hand is held in memory.
 
     Args:
@@ -87,10 +88,10 @@ def write_tensors(path: Path, column: str, row_shape: Sequence[int], dtype: np.d
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(sink, schema) as writer,
     ):
-        yield TensorWriter(writer, schema)
+        yield RowWriter(writer, schema)
 
 
-def open_tensors(files: Sequence[tuple[Path, int]], column: str, row_shape: Sequence[int], dtype: np.dtype) -> Rows:
+def open_rows(files: Sequence[tuple[Path, int]], column: str, row_shape: Sequence[int], dtype: np.dtype) -> Rows:
     """Map the files' tensor column into memory as one run of rows.
 
     Args:
@@ -105,19 +106,35 @@ def open_tensors(files: Sequence[tuple[Path, int]], column: str, row_shape: Sequ
     shape, dtype = tuple(row_shape), np.dtype(dtype)
     views: list[np.ndarray] = []
     for path, num_rows in files:
-        try:
-            reader = pa.ipc.open_file(pa.memory_map(str(path)))
-            batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise ArtifactError(f"{path} can't be read as an Arrow file: {error}",
-                                hint="prepare it again with --overwrite") from error  # fmt: skip
+        schema, batches = _read_file(path)
         wanted = pa.fixed_shape_tensor(pa.from_numpy_dtype(dtype), list(shape))
-        found = reader.schema.field(0).type if reader.schema.names == [column] else None
+        found = schema.field(0).type if schema.names == [column] else None
         same = isinstance(found, pa.FixedShapeTensorType) and (found.value_type, found.shape) == (wanted.value_type, wanted.shape)  # fmt: skip
         count = sum(batch.num_rows for batch in batches)
         if not same or count != num_rows:
-            holds = f"{count} rows of " + ", ".join(f"{field.name} ({field.type})" for field in reader.schema)
+            holds = f"{count} rows of " + ", ".join(f"{field.name} ({field.type})" for field in schema)
             raise ArtifactError(f"{path} does not hold {num_rows} rows of {column} ({wanted}): it has {holds}",
                                 hint="prepare it again with --overwrite")  # fmt: skip
         views += [batch.column(0).to_numpy_ndarray() for batch in batches if batch.num_rows]
     return Rows(views, shape, dtype)
+
+
+def describe_rows(path: Path) -> dict[str, Any]:
+    """Rows, columns with their meaning, and what its schema says of a file of tensors.
+
+    Raises:
+        ArtifactError: If it can't be read as an Arrow file.
+    """
+    schema, batches = _read_file(path)
+    columns = {field.name: f"{field.type}: {(field.metadata or {}).get(b'meaning', b'').decode()}" for field in schema}
+    notes = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+    return {"rows": sum(batch.num_rows for batch in batches), "columns": columns, "notes": notes}
+
+
+def _read_file(path: Path) -> tuple[pa.Schema, list[pa.RecordBatch]]:
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        return reader.schema, [reader.get_batch(number) for number in range(reader.num_record_batches)]
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ArtifactError(f"{path} can't be read as an Arrow file: {error}",
+                            hint="prepare it again with --overwrite") from error  # fmt: skip

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pretext.artifacts.atomic import atomic_path, content_sha256
 from pretext.artifacts.layout import LAB, TARGETS, DataLayout
 from pretext.artifacts.manifest import missing_outputs, read_manifest, require_done
-from pretext.artifacts.rows import Rows, open_tensors
+from pretext.artifacts.rows import Rows, open_rows
 from pretext.errors import ArtifactError
 
 COLUMNS = {
@@ -205,7 +205,7 @@ class DataSet:
 
     def _tensors(self, split: str, stem: str, column: str, row_shape: tuple[int, ...], dtype: np.dtype) -> Rows:
         files = [(self.layout.beside(shard["file"], stem), shard["num_images"]) for shard in self.shards(split)]
-        return open_tensors(files, column, row_shape, dtype)
+        return open_rows(files, column, row_shape, dtype)
 
 
 def open_data(layout: DataLayout) -> DataSet:

@@ -72,7 +72,7 @@ def _facts(path: Path) -> dict[str, Any]:
     if path.suffix == ".parquet":
         return {"file": str(path), "what": "table", **_parquet_facts(path)}
     if path.suffix == ".arrow":
-        return {"file": str(path), "what": "shard of images", **_shard_facts(path)}
+        return {"file": str(path), **(_tensor_facts(path) if "." in path.stem else _shard_facts(path))}
     raise ArtifactError(f"{path} is no artifact of this toolkit (.json, .safetensors, .parquet or .arrow)")
 
 
@@ -107,10 +107,18 @@ def _shard_facts(path: Path) -> dict[str, Any]:
     shard = Shard(path)
     meanings = {field.name: (field.metadata or {}).get(b"meaning", b"").decode() for field in shard.table.schema}
     return {
+        "what": "shard of images",
         "rows": len(shard),
         "image": str(shard.image_views[0].shape[1:]) if shard.image_views else "",
         "columns": meanings,
     }
+
+
+def _tensor_facts(path: Path) -> dict[str, Any]:
+    """What was computed from a shard of images: `SPLIT-00000-of-00001.STEM.arrow`."""
+    from pretext.artifacts.rows import describe_rows
+
+    return {"what": "computed from a shard of images", **describe_rows(path)}
 
 
 def _lines(value: Any, indent: str = "") -> list[str]:

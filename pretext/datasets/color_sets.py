@@ -20,7 +20,7 @@ import numpy as np
 from pretext.artifacts.atomic import content_sha256, file_sha256
 from pretext.artifacts.layout import LAB, DataLayout, targets_stem
 from pretext.artifacts.manifest import Parent, Record
-from pretext.artifacts.rows import TensorWriter, write_tensors
+from pretext.artifacts.rows import RowWriter, write_rows
 from pretext.artifacts.shards import DataSet, Shard
 from pretext.catalog import COLOR_SPACES
 from pretext.color import LAB_LOW, LAB_SPAN, Quantizer
@@ -209,14 +209,14 @@ def wanted_of(sets: Sequence[ColorSet]) -> Wanted:
     return Wanted(lab, quantizers, size, border)
 
 
-def _writer(path: Path, one: ColorSet, part: Part) -> AbstractContextManager[TensorWriter]:
+def _writer(path: Path, one: ColorSet, part: Part) -> AbstractContextManager[RowWriter]:
     """Open one file for writing; its schema says what the numbers mean."""
     if one.quantizer is None:
-        return write_tensors(path, "lab", one.row_shape(part.image_size), one.dtype, dims=("row", "column", "channel"),
+        return write_rows(path, "lab", one.row_shape(part.image_size), one.dtype, dims=("row", "column", "channel"),
                              meaning="CIE Lab of the image, D65 and 2 degree observer: (L, a, b)",
                              metadata={name: json.dumps(value) for name, value in _scale(one).items()})  # fmt: skip
     groups = " and ".join(one.quantizer.groups)
-    return write_tensors(path, "target", one.row_shape(part.image_size), one.dtype, dims=("group", "row", "column"),
+    return write_rows(path, "target", one.row_shape(part.image_size), one.dtype, dims=("group", "row", "column"),
                          meaning=f"bins of the channels {groups} of the image made small",
                          metadata={"quantizer": one.quantizer.name, **{name: str(value) for name, value in one.request.items()}})  # fmt: skip
 

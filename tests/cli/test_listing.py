@@ -14,6 +14,7 @@ from pretext.artifacts.features import write_features
 from pretext.artifacts.manifest import Parent, Record
 from pretext.artifacts.metrics import write_metrics
 from pretext.artifacts.results import REQUIRED, Predictions, write_predictions, write_result
+from pretext.artifacts.rows import write_rows
 from pretext.artifacts.shards import write_shard
 from pretext.catalog import AXES
 
@@ -142,6 +143,16 @@ class TestInspect:
         assert (facts["what"], facts["rows"], facts["image"]) == ("shard of images", 1, "(8, 8, 3)")
         assert facts["columns"]["label"].startswith("class index from 0")
 
+    def test_what_was_computed_from_a_shard(self, run_cli, tmp_path):
+        file = tmp_path / "train-00000-of-00001.targets-lab-4.arrow"
+        with write_rows(file, "target", (2, 4, 4), np.dtype(np.int16), dims=("group", "row", "column"),
+                           meaning="bins", metadata={"quantizer": "lab"}) as writer:  # fmt: skip
+            writer.write(np.zeros((3, 2, 4, 4), np.int16))
+        facts = self.facts(run_cli, file)
+        assert (facts["what"], facts["rows"]) == ("computed from a shard of images", 3)
+        assert facts["columns"]["target"].endswith(": bins")
+        assert facts["notes"]["quantizer"] == "lab"
+
     def test_an_empty_shard(self, run_cli, tmp_path):
         write_shard(tmp_path / "e.arrow", [], image_size=8)
         assert self.facts(run_cli, tmp_path / "e.arrow")["rows"] == 0
@@ -154,6 +165,7 @@ class TestInspect:
             ("x.parquet", b"", "can't be read as Parquet"),
             ("x.parquet", b"PAR1" + b"\xff" * 20 + (20).to_bytes(4, "little") + b"PAR1", "can't be read as Parquet"),
             ("x.arrow", b"garbage", "can't be read as an Arrow file"),
+            ("x.lab.arrow", b"garbage", "can't be read as an Arrow file"),
             ("x.txt", b"hello", "is no artifact of this toolkit (.json, .safetensors, .parquet or .arrow)"),
         ],
     )  # fmt: skip

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pretext.artifacts.rows import Rows, open_tensors, write_tensors
+from pretext.artifacts.rows import Rows, open_rows, write_rows
 from pretext.errors import ArtifactError
 
 
 def stored(path, blocks, *, shape=(2, 3, 3), dtype="int16", column="target"):
-    with write_tensors(path, column, shape, np.dtype(dtype), dims=[str(axis) for axis in range(len(shape))],
+    with write_rows(path, column, shape, np.dtype(dtype), dims=[str(axis) for axis in range(len(shape))],
                        meaning="numbers", metadata={"made": "here"}) as writer:  # fmt: skip
         for block in blocks:
             writer.write(block)
@@ -66,7 +66,7 @@ class TestFiles:
         file = stored(tmp_path / "a.arrow", blocks, shape=shape, dtype=dtype)
         other = stored(tmp_path / "b.arrow", blocks[:1], shape=shape, dtype=dtype)
         before = pa.total_allocated_bytes()
-        rows = open_tensors([file, other], "target", shape, np.dtype(dtype))
+        rows = open_rows([file, other], "target", shape, np.dtype(dtype))
         assert pa.total_allocated_bytes() == before, "nothing of a file is copied"
         np.testing.assert_array_equal(rows.read(np.arange(7)), np.concatenate([*blocks, blocks[0]]))
 
@@ -74,12 +74,12 @@ class TestFiles:
         block = numbers(4, shape=(3, 3, 2)).transpose(0, 3, 1, 2)
         file = stored(tmp_path / "a.arrow", [block])
         np.testing.assert_array_equal(
-            open_tensors([file], "target", (2, 3, 3), np.dtype(np.int16)).read(np.arange(4)), block
+            open_rows([file], "target", (2, 3, 3), np.dtype(np.int16)).read(np.arange(4)), block
         )
 
     def test_a_file_without_rows(self, tmp_path):
         empty, full = stored(tmp_path / "a.arrow", []), stored(tmp_path / "b.arrow", [numbers(2)])
-        assert len(open_tensors([empty, full, empty], "target", (2, 3, 3), np.dtype(np.int16))) == 2
+        assert len(open_rows([empty, full, empty], "target", (2, 3, 3), np.dtype(np.int16))) == 2
 
     def test_its_schema_says_what_the_numbers_are(self, tmp_path):
         stored(tmp_path / "a.arrow", [numbers(1)])
@@ -107,10 +107,10 @@ class TestFiles:
         with pytest.raises(
             ArtifactError, match=rf"a\.arrow does not hold {count} rows of {column} .*: it has 3 rows of target"
         ):
-            open_tensors([(path, count)], column, shape, np.dtype(dtype))
+            open_rows([(path, count)], column, shape, np.dtype(dtype))
 
     def test_what_is_no_arrow_file_is_named(self, tmp_path):
         (tmp_path / "a.arrow").write_bytes(b"not arrow at all")
         with pytest.raises(ArtifactError, match=r"a\.arrow can't be read as an Arrow file") as caught:
-            open_tensors([(tmp_path / "a.arrow", 1)], "target", (2, 3, 3), np.dtype(np.int16))
+            open_rows([(tmp_path / "a.arrow", 1)], "target", (2, 3, 3), np.dtype(np.int16))
         assert "--overwrite" in caught.value.hint

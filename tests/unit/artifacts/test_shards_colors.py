@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pretext.artifacts.manifest import Parent, Record
-from pretext.artifacts.rows import write_tensors
+from pretext.artifacts.rows import write_rows
 from pretext.artifacts.shards import open_data
 from pretext.errors import ArtifactError
 
@@ -29,7 +29,7 @@ def colored(prepared):
             for split in data.num_images:
                 for shard in data.shards(split):
                     files.append(data.layout.beside(shard["file"], stem))
-                    with write_tensors(files[-1], stem.partition("s-")[0], shape, np.dtype(kind), dims="abc", meaning="",
+                    with write_rows(files[-1], stem.partition("s-")[0], shape, np.dtype(kind), dims="abc", meaning="",
                                        metadata={}) as writer:  # fmt: skip
                         for number in range(start, start + shard["num_images"]):
                             writer.write(np.full((1, *shape), number, kind))
