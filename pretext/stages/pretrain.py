@@ -147,8 +147,9 @@ def _describe(job: Job) -> dict[str, Any]:
         loss, loss_options = job.parts["loss"]
         objective |= {"loss": loss.name, **loss.fixed, **loss_options}
     encoder = {"name": job.parts["encoder"][0].name, "image_size": job.data.image_size, **_network_options(job)}
+    idle = {"gamma"} if job.config.schedule != "step" else set()
     flat = {name: value for name, value in identity(job.config).items()
-            if value is not None and name not in {"loss", "encoder", *encoder, *objective}}  # fmt: skip
+            if value is not None and name not in {"loss", "encoder", *encoder, *objective, *idle}}  # fmt: skip
     return flat | ({"augment": job.option("augment")} if job.trains else {}) | {
         "data": {"name": job.data.name, "fingerprint": job.data.fingerprint}, "split": job.split,
         "objective": objective, "encoder": encoder, "device": job.compute.device.type, "precision": job.compute.precision,
