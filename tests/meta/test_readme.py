@@ -105,12 +105,21 @@ def test_make_targets_named_here_exist():
     assert named <= set(re.findall(r"^([a-z-]+):", makefile, flags=re.M)), named
 
 
-def test_the_study_is_the_one_that_was_measured():
+@pytest.mark.parametrize("study", ["stl10-pse", "split-brain"])
+def test_the_studies_are_those_that_were_measured(study):
     from study_table import study_table
 
-    assert study_table(ROOT / "examples" / "stl10-pse") in README, (
-        "python tests/helpers/study_table.py examples/stl10-pse"
-    )
+    assert study_table(ROOT / "examples" / study) in README, f"python tests/helpers/study_table.py examples/{study}"
+
+
+def test_the_colour_benchmarks_are_those_that_were_measured():
+    results = ROOT / "tests" / "bench" / "results"
+    color, prepare = (json.loads((results / f"{name}-cpu.json").read_text()) for name in ("color", "prepare"))
+    (row,) = [row for row in color["rows"] if (row["threads"], row["what"]) == (2, "uint8 H x W x 3 to Lab")]
+    assert f"{row['images_per_s']:,.0f} images/s, {row['times_faster']:.1f} times scikit-image" in README
+    times = {row["source"]: row["times_alone"] for row in prepare["rows"] if row["what"] == "with all"}
+    assert f"{times['folder of JPEGs']:.1f} times the time" in README
+    assert f"{times['binary']:.1f} times" in README
 
 
 def test_the_benchmark_is_the_one_that_was_measured():
