@@ -87,6 +87,7 @@ def run(config: ExtractFeaturesConfig, *, explicit: Collection[str] = (),
     if config.dry_run:
         return _dry_run(_work(config, layout, data, splits, compute), output)
     if record.is_done(overwrite=config.overwrite, stale=[parts_folder]):
+        shutil.rmtree(parts_folder, ignore_errors=True)  # left by a kill after the work was done
         return _outcome(output, record.content, "already done")
 
     work = _work(config, layout, data, splits, compute)

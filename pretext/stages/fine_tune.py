@@ -92,6 +92,7 @@ def run(config: FineTuneConfig, *, explicit: Collection[str] = (), progress: Pro
     if record.is_done(
         overwrite=config.overwrite, stale=[layout.stage_resume(stem), *layout.folder.glob(f"{stem}-fold-*")]
     ):
+        shutil.rmtree(layout.stage_resume(stem), ignore_errors=True)  # left by a kill after the work was done
         return tell_headline(layout.result(stem), record.content, "already done")
 
     job = _job(config, layout, stem, record, row.load(), options, compute, data)

@@ -53,6 +53,7 @@ def run(config: ProbeConfig, *, explicit: Collection[str] = (), progress: Progre
         }
     resume = layout.stage_resume(stem)
     if record.is_done(overwrite=config.overwrite, stale=[resume]):
+        shutil.rmtree(resume, ignore_errors=True)  # left by a kill after the work was done
         return tell_headline(layout.result(stem), record.content, "already done")
 
     train, test = _load(features)

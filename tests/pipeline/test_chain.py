@@ -14,7 +14,7 @@ import pretext
 from pretext import stage_configs as configs
 from pretext.artifacts.checkpoint import read_header
 from pretext.artifacts.features import read_split
-from pretext.artifacts.layout import DataLayout
+from pretext.artifacts.layout import DataLayout, RunLayout
 from pretext.artifacts.metrics import read_metrics
 from pretext.artifacts.results import read_predictions, read_result
 from pretext.artifacts.shards import open_data
@@ -268,3 +268,22 @@ def test_a_truncated_checkpoint_is_found_before_use(root):
         extract(root, overwrite=True)
     # the run itself is made whole again by the same command
     assert train(root)["status"] == "done"
+
+
+@pytest.mark.parametrize("stem", ["features", "probe-linear", "fine-tune-frozen"])
+def test_what_a_kill_after_the_work_left_behind_is_tidied_up(root, stem):
+    """Between the manifest that says done and the end of the process only the resume folder is still to go."""
+    run = root / "runs" / "run"
+    again = {
+        "features": lambda: extract(root),
+        "probe-linear": lambda: probe.run(configs.ProbeConfig(run=run, k=2)),
+        "fine-tune-frozen": lambda: fine_tune.run(
+            configs.FineTuneConfig(run=run, data_dir=root / "data", protocol="frozen", k=2, epochs=1)
+        ),
+    }[stem]
+    again()
+    left = RunLayout(run).stage_resume(stem)
+    left.mkdir()
+    (left / "part").write_bytes(b"x")
+    assert again()["status"] == "already done"
+    assert not left.exists()
