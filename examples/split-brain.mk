@@ -1,8 +1,8 @@
 # Does predicting colour from light and light from colour pretrain better encoders than denoising, and in which colour
 # space? The student project's table (Budhkar et al., LeProject), the original's ablations (arXiv:1611.09842), on STL-10.
 #
-#   make -f examples/split-brain.mk -j2                    the full study: 4 encoders x 3 seeds, a GPU and a day
-#   make -f examples/split-brain.mk -j2 SEEDS='0 1' ENCODERS='simplenet5 conv4' EPOCHS=3 PROTOCOLS=      two hours on two cores
+#   make -f examples/split-brain.mk -j2                    the full study: 4 encoders x 3 seeds; it wants a GPU
+#   make -f examples/split-brain.mk -j2 SEEDS='0 1' ENCODERS='simplenet5 conv4' EPOCHS=3 PROTOCOLS=
 #   make ... TRAINING='--batch-size 64 --lr 0.0001 --schedule step --gamma 0.5 --warmup-epochs 0 --grad-clip 0' \
 #        UNSTRATIFIED=--unstratified                       the student project's optimisation and few-label draws
 #

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pretext.catalog import COLOR_SPACES, ENCODERS, LOSSES, OBJECTIVES, PROBES, PROTOCOLS, SOURCES
+from pretext.catalog import COLOR_SPACES, DEFAULT_TARGET_SIZE, ENCODERS, LOSSES, OBJECTIVES, PROBES, PROTOCOLS, SOURCES
 from pretext.config import option
 
 MACHINE, OUTPUT, DATA, COLOR = "Machine", "Output", "Data", "Colour"
@@ -65,7 +65,9 @@ class PrepareDataConfig:
     seed: int = option(0, "Seed of what is drawn or chosen.", panel=DATA, minimum=0, maximum=TORCH_SEED_LIMIT)
     color_space: tuple[str, ...] = option(("none",), "Colour targets to prepare, separated by commas; more can be added "
                                           "later.", panel=COLOR, choices=("none", *COLOR_SPACES), identity=False)  # fmt: skip
-    target_size: int = option(12, "Side of the colour targets.", panel=COLOR, minimum=1, maximum=4096, identity=False)
+    target_size: int = option(
+        DEFAULT_TARGET_SIZE, "Side of the colour targets.", panel=COLOR, minimum=1, maximum=4096, identity=False
+    )
     target_border: str = option("reflect", "What lies outside an image when it is made small; zero is the student project's.",
                                 panel=COLOR, choices=("reflect", "zero"), identity=False)  # fmt: skip
     lab_dtype: str = option("uint8", "How the Lab image is stored.", panel=COLOR, choices=("uint8", "float16"),

@@ -6,7 +6,17 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from pretext.catalog import COLOR_SPACES, ENCODERS, LOSSES, OBJECTIVES, PROBES, PROTOCOLS, SOURCES, SPLIT_ENCODERS
+from pretext.catalog import (
+    COLOR_SPACES,
+    DEFAULT_TARGET_SIZE,
+    ENCODERS,
+    LOSSES,
+    OBJECTIVES,
+    PROBES,
+    PROTOCOLS,
+    SOURCES,
+    SPLIT_ENCODERS,
+)
 from pretext.config import flag_name
 from pretext.errors import ConfigError
 from pretext.registry import Registry, Variant
@@ -111,7 +121,6 @@ def default_run_name(data: str, parts: Parts, seed: int) -> str:
 # Options whose values stand in a run's name even where they are the row's defaults, and options that never do.
 ALWAYS_NAMED = ("sigma", "color_space", "noise", "noise_level")
 NEVER_NAMED = ("loss", "encoder", "augment")
-DEFAULT_TARGET_SIZE = 12
 
 
 def _word(row: Variant, options: Mapping[str, Any]) -> str:
