@@ -70,6 +70,7 @@ COLOR_SPACES = Registry(
     ),
 )  # fmt: skip
 
+LAB_SPACES = tuple(name for name in COLOR_SPACES if name != "rgb")
 DEFAULT_TARGET_SIZE = 12  # px, as in both papers
 PIXEL_LOSSES = ("mse", "l1", "bce", "pse", "pse-slides")
 # Encoders that can be cut into sub-networks by the channels they see.

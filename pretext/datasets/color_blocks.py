@@ -5,6 +5,7 @@ Letters beyond the package's: G groups of channels, S side of a target map.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from pretext.color import Quantizer, bytes_to_lab, downscale, lab_to_bytes, lab_
 from pretext.color.downscale import Border
 
 PIXELS_AT_ONCE = 1 << 18  # enough that calls cost little, few enough that memory does
+PIXELS_MEASURED = 1 << 15  # of each call; the error of a code is the same for all, so it need not be measured on each
 
 # What was measured over some images: sums, and where the name ends in `max` the greatest values.
 Facts = dict[str, np.ndarray]
@@ -39,40 +41,61 @@ class Wanted:
     border: Border
 
 
-def convert(image_NHWC: np.ndarray, wanted: Wanted) -> dict[str, tuple[np.ndarray, Facts]]:
-    """Convert uint8 sRGB images once for everything that is wanted of them.
+class Converter:
+    """Converts uint8 sRGB images once for everything that is wanted of them.
 
-    Returns:
-        The rows to store and what was measured on the way, by stem: Lab images (N, H, W, 3) with the error of the code
-        of the first few under `lab`, and for every quantiser its bins (N, 2, S, S) int16.
-
-    Cost: 0.2 ms on one core for an image of 96 px with its Lab image and one space, 0.3 ms with all six.
+    Its memory is used again from call to call: on many machines new memory costs as much time as the arithmetic. So
+    one converter serves one thread, and the Lab images it returned are good until its next call.
     """
-    count, side = image_NHWC.shape[:2]
-    small = {quantizer.image_space: torch.empty(count, 3, wanted.size, wanted.size)
-             for quantizer in wanted.quantizers.values()}  # fmt: skip
-    lab_NHWC = None if wanted.lab is None else torch.empty(count, side, side, 3, dtype=getattr(torch, wanted.lab))
-    lab_facts: Facts = {}
-    step = max(1, PIXELS_AT_ONCE // side**2)
-    for start in range(0, count, step):
-        rows = slice(start, start + step)
-        # a copy, because PyTorch takes no array that can't be written to, such as a view into a map
-        image_BCHW = torch.from_numpy(image_NHWC[rows].copy()).permute(0, 3, 1, 2).contiguous()
-        if "rgb" in small:
-            small["rgb"][rows] = downscale(image_BCHW.float(), wanted.size, border=wanted.border) / 255
-        if "lab" not in small and lab_NHWC is None:
-            continue
-        lab_BCHW = rgb_to_lab(image_BCHW)
-        if "lab" in small:
-            small["lab"][rows] = downscale(lab_BCHW, wanted.size, border=wanted.border)
-        if lab_NHWC is not None:
-            code_BCHW = lab_to_bytes(lab_BCHW) if wanted.lab == "uint8" else lab_to_unit(lab_BCHW).to(lab_NHWC.dtype)
-            lab_NHWC[rows] = code_BCHW.permute(0, 2, 3, 1)
-            if start == 0:  # the code is the same for all; its error need not be measured on each
-                lab_facts = _error_facts(_lab_of(code_BCHW).sub_(lab_BCHW).abs_())
-    found = {} if lab_NHWC is None else {LAB: (lab_NHWC.numpy(), lab_facts)}
-    return found | {stem: _quantize(small[quantizer.image_space], quantizer)
-                    for stem, quantizer in wanted.quantizers.items()}  # fmt: skip
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted = wanted
+        self._lab = torch.empty(0)
+
+    def __call__(self, image_NHWC: np.ndarray) -> dict[str, tuple[np.ndarray, Facts]]:
+        """Convert images (N, H, W, 3).
+
+        Returns:
+            The rows to store and what was measured on the way, by stem: Lab images (N, H, W, 3) under `lab`, and for
+            every quantiser its bins (N, 2, S, S) int16. Errors of the codes are of the first few images.
+
+        Cost: 0.2 ms on one core for an image of 96 px with its Lab image and one space, and little more with all six.
+        """
+        wanted, (count, side) = self.wanted, image_NHWC.shape[:2]
+        small = {quantizer.image_space: torch.empty(count, 3, wanted.size, wanted.size)
+                 for quantizer in wanted.quantizers.values()}  # fmt: skip
+        lab_NHWC = None if wanted.lab is None else self._lab_memory(image_NHWC.shape, getattr(torch, wanted.lab))
+        lab_facts: Facts = {}
+        step = max(1, PIXELS_AT_ONCE // side**2)
+        for start in range(0, count, step):
+            rows = slice(start, start + step)
+            # a copy, because PyTorch takes no array that can't be written to, such as a view into a map
+            image_BCHW = torch.from_numpy(image_NHWC[rows].copy()).permute(0, 3, 1, 2).contiguous()
+            if "rgb" in small:
+                small["rgb"][rows] = downscale(image_BCHW.float(), wanted.size, border=wanted.border) / 255
+            if "lab" not in small and lab_NHWC is None:
+                continue
+            lab_BCHW = rgb_to_lab(image_BCHW)
+            if "lab" in small:
+                small["lab"][rows] = downscale(lab_BCHW, wanted.size, border=wanted.border)
+            if lab_NHWC is not None:
+                code_BCHW = (
+                    lab_to_bytes(lab_BCHW) if wanted.lab == "uint8" else lab_to_unit(lab_BCHW).to(lab_NHWC.dtype)
+                )
+                lab_NHWC[rows] = code_BCHW.permute(0, 2, 3, 1)
+                if start == 0:
+                    some = slice(0, max(1, PIXELS_MEASURED // side**2))
+                    lab_facts = _error_facts(_lab_of(code_BCHW[some]).sub_(lab_BCHW[some]).abs_())
+        found = {} if lab_NHWC is None else {LAB: (lab_NHWC.numpy(), lab_facts)}
+        return found | {stem: _quantize(small[quantizer.image_space], quantizer)
+                        for stem, quantizer in wanted.quantizers.items()}  # fmt: skip
+
+    def _lab_memory(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """A tensor with anything in it, in the memory of the last call if that is large enough."""
+        size = math.prod(shape)
+        if self._lab.numel() < size or self._lab.dtype != dtype:
+            self._lab = torch.empty(size, dtype=dtype)
+        return self._lab[:size].view(shape)
 
 
 def merge(parts: list[Facts]) -> Facts:
@@ -90,17 +113,22 @@ def _lab_of(code_BCHW: Tensor) -> Tensor:
 
 
 def _error_facts(error_BCHW: Tensor) -> Facts:
-    places = error_BCHW.shape[0] * error_BCHW.shape[2] * error_BCHW.shape[3]
-    return {"places": np.array(places), "error": error_BCHW.sum((0, 2, 3), dtype=torch.float64).numpy(),
+    return {"measured": np.array(_places(error_BCHW)), "error": error_BCHW.sum((0, 2, 3), dtype=torch.float64).numpy(),
             "error_max": error_BCHW.amax((0, 2, 3)).double().numpy()}  # fmt: skip
+
+
+def _places(map_BCHW: Tensor) -> int:
+    return map_BCHW.shape[0] * map_BCHW.shape[2] * map_BCHW.shape[3]
 
 
 def _quantize(map_NCSS: Tensor, quantizer: Quantizer) -> tuple[np.ndarray, Facts]:
     bin_NGSS = quantizer.encode(map_NCSS)
-    range_NC2 = quantizer.ranges(map_NCSS) if quantizer.per_image else None
-    facts = _error_facts((quantizer.decode(bin_NGSS, range_NC2) - map_NCSS).abs_())
+    some = slice(0, max(1, PIXELS_MEASURED // map_NCSS.shape[2] ** 2))
+    range_NC2 = quantizer.ranges(map_NCSS[some]) if quantizer.per_image else None
+    facts = _error_facts((quantizer.decode(bin_NGSS[some], range_NC2) - map_NCSS[some]).abs_())
     unit_NCSS = (lab_to_unit(map_NCSS) if quantizer.image_space == "lab" else map_NCSS).double()
-    facts |= {"value": unit_NCSS.sum((0, 2, 3)).numpy(), "square": unit_NCSS.square_().sum((0, 2, 3)).numpy()}
+    facts |= {"places": np.array(_places(map_NCSS)), "value": unit_NCSS.sum((0, 2, 3)).numpy(),
+              "square": unit_NCSS.square_().sum((0, 2, 3)).numpy()}  # fmt: skip
     for group, num_bins in enumerate(quantizer.num_bins):
         facts[f"counts{group}"] = torch.bincount(bin_NGSS[:, group].flatten().long(), minlength=num_bins).numpy()
     return bin_NGSS.numpy(), facts

@@ -25,7 +25,7 @@ from pretext.artifacts.shards import DataSet, Shard
 from pretext.catalog import COLOR_SPACES
 from pretext.color import LAB_LOW, LAB_SPAN, Quantizer
 from pretext.color.planes import one_thread_each
-from pretext.datasets.color_blocks import Facts, Wanted, convert, merge
+from pretext.datasets.color_blocks import Converter, Facts, Wanted, merge
 from pretext.progress import Progress
 
 ASKS_EVERY = 0.2  # seconds between looks at the threads' counter
@@ -39,10 +39,6 @@ class ColorSet:
     stem: str
     request: dict[str, Any]
     quantizer: Quantizer | None
-
-    @property
-    def is_lab(self) -> bool:
-        return self.quantizer is None
 
     def record(self, layout: DataLayout, fingerprint: str) -> Record:
         return Record(layout.record(self.stem), f"prepare-data {self.stem}", self.request,
@@ -183,7 +179,7 @@ class _StoppedError(Exception):
 
 def _write_part(part: Part, counter: _Counter, stop: threading.Event) -> dict[str, dict[str, Any]]:
     """Write what one shard lacks; returns file, size, sum and facts by stem."""
-    layout, wanted = DataLayout(part.path.parent), wanted_of(part.sets)
+    layout, convert = DataLayout(part.path.parent), Converter(wanted_of(part.sets))
     files = {one.stem: layout.beside(part.path.name, one.stem) for one in part.sets}
     facts: dict[str, Facts] = {one.stem: {} for one in part.sets}
     with ExitStack() as stack:
@@ -191,7 +187,7 @@ def _write_part(part: Part, counter: _Counter, stop: threading.Event) -> dict[st
         for image_NHWC in Shard(part.path).image_views:
             if stop.is_set():
                 raise _StoppedError
-            for stem, (rows, found) in convert(image_NHWC, wanted).items():
+            for stem, (rows, found) in convert(image_NHWC).items():
                 writers[stem].write(rows)
                 facts[stem] = merge([facts[stem], found])
             counter.add(len(image_NHWC))
@@ -241,15 +237,16 @@ def _finish(data: DataSet, one: ColorSet, record: Record, files: Mapping[str, di
             splits[split]["counts"] = [facts.get(f"counts{group}", empty[group]).tolist() for group in (0, 1)]
             splits[split]["moments"] = _moments(facts)
     summary: dict[str, Any] = {"images": data.fingerprint, "splits": splits}
+    measured = merge(totals)
     if one.quantizer is None:
-        measured = merge(totals)
         summary |= _scale(one) | {"code_error": _errors(measured, "Lab"),
-                                  "code_error_pixels": int(measured["places"]) if measured else 0}  # fmt: skip
+                                  "code_error_pixels": int(measured["measured"]) if measured else 0}  # fmt: skip
     else:
         summary |= {"space": one.quantizer.name, "image_space": one.quantizer.image_space,
                     "size": one.request["target_size"], "border": one.request["target_border"],
                     "quantizer": one.quantizer.facts(),
-                    "round_trip_error": _errors(merge(totals), "".join(one.quantizer.groups))}  # fmt: skip
+                    "round_trip_error": _errors(measured, "".join(one.quantizer.groups)),
+                    "round_trip_error_pixels": int(measured["measured"]) if measured else 0}  # fmt: skip
     hashes = {split: [shard["sha256"] for shard in facts["shards"]] for split, facts in splits.items()}
     summary["fingerprint"] = content_sha256({"schema": 1, "request": one.request, "shards": hashes})
     ordered = [files[shard["file"]] for split in data.num_images for shard in data.shards(split)]
@@ -261,7 +258,7 @@ def _errors(facts: Facts, letters: str) -> dict[str, dict[str, float]]:
     """Mean and greatest absolute error of every channel, in its own units; nothing where there are no images."""
     if not facts:
         return {}
-    mean_C = facts["error"] / facts["places"]
+    mean_C = facts["error"] / facts["measured"]
     return {letter: {"mean": float(mean), "max": float(most)}
             for letter, mean, most in zip(letters, mean_C, facts["error_max"], strict=True)}  # fmt: skip
 
@@ -277,11 +274,11 @@ def _moments(facts: Facts) -> dict[str, Any]:
 
 def estimate(sets: Sequence[ColorSet], image_NHWC: np.ndarray) -> tuple[int, float]:
     """Bytes an image and seconds an image on one core, measured on a few images."""
-    wanted = wanted_of(sets)
+    convert = Converter(wanted_of(sets))
     with one_thread_each():
-        convert(image_NHWC[:1], wanted)  # to warm up
+        convert(image_NHWC)  # to warm up
         started = time.perf_counter()
-        convert(image_NHWC, wanted)
+        convert(image_NHWC)
         seconds = (time.perf_counter() - started) / len(image_NHWC)
     size = sum(int(np.prod(one.row_shape(image_NHWC.shape[1]))) * one.dtype.itemsize for one in sets)
     return size, seconds

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +22,7 @@ from pretext.artifacts.atomic import atomic_path
 from pretext.artifacts.layout import DataLayout
 from pretext.artifacts.manifest import Parent, Record, read_manifest
 from pretext.artifacts.shards import data_fingerprint, open_data
-from pretext.catalog import SOURCES
+from pretext.catalog import COLOR_SPACES, LAB_SPACES, SOURCES
 from pretext.config import identity
 from pretext.datasets.base import Rejected, Source
 from pretext.datasets.shard_jobs import Job, write_shards
@@ -56,22 +57,24 @@ def run(
     progress = progress or Silent()
     options = _source_options(config, explicit)
     source = _open_source(config.source, options, progress)
-    color_sets = _color_sets(config, explicit, source.image_size)
+    spaces = _color_spaces(config, explicit, source.image_size)
     layout = DataLayout(config.data_dir / (config.name or _default_name(config)))
     jobs = _plan(source, config, options, layout)
     request = identity(config) | {"image_size": source.image_size}
     record = Record(layout.manifest, "prepare-data", request,
                     [Parent("source", config.source, source.fingerprint())])  # fmt: skip
-    if config.dry_run:
-        return _dry_run(layout, source, jobs, color_sets)
-    # What --overwrite is for may be colours alone: whole images of the same request are then kept.
-    kept = bool(color_sets) and record.is_same() and not _are_made(layout, color_sets)
-    images_done = record.is_done(overwrite=config.overwrite and not kept, stale=layout.computed())
-    content = (
-        record.content if images_done else _prepare_images(config, options, layout, source, jobs, record, progress)
-    )
-    outcome = _outcome(layout, content, "already done" if images_done else "done")
-    return outcome | _make_colors(config, layout, color_sets, progress, images_done=images_done)
+    with ThreadPoolExecutor(1) as aside:  # loading PyTorch takes as long as some thousand images
+        planned = aside.submit(_plan_color_sets, config, spaces)
+        if config.dry_run:
+            return _dry_run(layout, source, jobs, planned.result())
+        # What --overwrite is for may be colours alone: whole images of the same request are then kept.
+        kept = bool(spaces) and record.is_same() and not _are_made(layout, planned.result())
+        images_done = record.is_done(overwrite=config.overwrite and not kept, stale=layout.computed())
+        content = (
+            record.content if images_done else _prepare_images(config, options, layout, source, jobs, record, progress)
+        )
+        outcome = _outcome(layout, content, "already done" if images_done else "done")
+        return outcome | _make_colors(config, layout, planned.result(), progress, images_done=images_done)
 
 
 def _prepare_images(config: PrepareDataConfig, options: dict[str, Any], layout: DataLayout, source: Source, jobs: list[Job],
@@ -123,25 +126,32 @@ def _default_name(config: PrepareDataConfig) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in config.path.resolve().name).strip("-.") or "folder"
 
 
-def _color_sets(config: PrepareDataConfig, explicit: Collection[str], image_size: int) -> list[ColorSet]:
-    """What is to be computed from the images, checked; PyTorch is loaded only if there is anything."""
-    spaces = tuple(space for space in config.color_space if space != "none")
+def _color_spaces(config: PrepareDataConfig, explicit: Collection[str], image_size: int) -> list[str]:
+    """The colour spaces to prepare, their options checked."""
+    spaces = [space for space in config.color_space if space != "none"]
     if len(spaces) < len(config.color_space) and spaces:
         raise ConfigError(f"--color-space none stands alone, got {','.join(config.color_space)}")
-    sets = []
-    if spaces:
-        from pretext.datasets.color_sets import plan_sets
-
-        sets = plan_sets(spaces, size=config.target_size, border=config.target_border, lab_dtype=config.lab_dtype)
-    needs = {"target_size": bool(sets), "target_border": bool(sets), "lab_dtype": any(one.is_lab for one in sets)}
-    problems = [f"--{name.replace('_', '-')} is read only with a --color-space {'of Lab' if sets else ''}".rstrip()
+    needs = {"target_size": bool(spaces), "target_border": bool(spaces),
+             "lab_dtype": any(space in LAB_SPACES for space in spaces)}  # fmt: skip
+    problems = [f"--{name.replace('_', '-')} is read only with a --color-space {'of Lab' if spaces else ''}".rstrip()
                 + f"; chosen is {','.join(config.color_space)}"
                 for name in sorted(explicit & needs.keys()) if not needs[name]]  # fmt: skip
-    if sets and config.target_size > image_size:
+    if spaces and config.target_size > image_size:
         problems.append(f"--target-size {config.target_size} must be at most the images' {image_size} px")
+    for space in spaces:
+        COLOR_SPACES[space]  # an unknown one is refused before anything is written
     if problems:
         raise ConfigError(problems)
-    return sets
+    return spaces
+
+
+def _plan_color_sets(config: PrepareDataConfig, spaces: list[str]) -> list[ColorSet]:
+    """What is to be computed from the images; PyTorch is loaded only if there is anything."""
+    if not spaces:
+        return []
+    from pretext.datasets.color_sets import plan_sets
+
+    return plan_sets(spaces, size=config.target_size, border=config.target_border, lab_dtype=config.lab_dtype)
 
 
 def _are_made(layout: DataLayout, sets: list[ColorSet]) -> bool:

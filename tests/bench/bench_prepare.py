@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -60,6 +61,7 @@ def make_sources(root: Path, count: int) -> dict[str, tuple[int, list[str]]]:
 def seconds(command: list[str], place: Path) -> float:
     """Wall time of one fresh preparation."""
     shutil.rmtree(place, ignore_errors=True)
+    os.sync()  # or this command would wait until the disk has what the last one wrote
     started = time.perf_counter()
     subprocess.run([sys.executable, "-m", "pretext", "prepare-data", *command, "--data-dir", str(place), "--quiet"],
                    check=True, stdout=subprocess.DEVNULL)  # fmt: skip

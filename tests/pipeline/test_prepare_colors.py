@@ -19,7 +19,7 @@ from pretext.artifacts.manifest import read_manifest
 from pretext.artifacts.shards import open_data
 from pretext.color import LAB_LOW, LAB_SPAN
 from pretext.datasets import color_sets
-from pretext.datasets.color_blocks import Wanted, convert
+from pretext.datasets.color_blocks import Converter, Wanted
 from pretext.errors import ArtifactError, ConfigError
 from pretext.stages import prepare_data
 
@@ -77,7 +77,7 @@ class TestFiles:
         image = data.split("train+unlabeled").images.read(np.arange(30))
         quantizers = {one.stem: one.quantizer for one in color_sets.plan_sets(("rgb", "lab-rescaled"), size=12, border="reflect",
                                                                               lab_dtype="uint8") if one.quantizer}  # fmt: skip
-        want = convert(image, Wanted("uint8", quantizers, 12, "reflect"))
+        want = Converter(Wanted("uint8", quantizers, 12, "reflect"))(image)
         np.testing.assert_array_equal(data.lab("train+unlabeled").read(np.arange(30)), want["lab"][0])
         for stem in quantizers:
             np.testing.assert_array_equal(data.targets("train+unlabeled", stem).read(np.arange(30)), want[stem][0])
@@ -263,7 +263,7 @@ class TestStopped:
         want = contents(folder)
         for path in [path for path in folder.iterdir() if is_color(path)]:
             path.unlink()
-        real, calls = color_sets.convert, []
+        real, calls = Converter.__call__, []
 
         def failing(*args):
             calls.append(args)
@@ -271,7 +271,7 @@ class TestStopped:
                 raise KeyboardInterrupt
             return real(*args)
 
-        monkeypatch.setattr(color_sets, "convert", failing)
+        monkeypatch.setattr(Converter, "__call__", failing)
         with pytest.raises(KeyboardInterrupt):
             colors("rgb", "lab")
         record = read_manifest(folder / "lab.manifest.json")
@@ -280,14 +280,14 @@ class TestStopped:
         assert 3 <= len(kept) < 7, "the other threads end the shard they are at"
         assert not list(folder.glob(".*.tmp"))
         calls.clear()
-        monkeypatch.setattr(color_sets, "convert", lambda *args: calls.append(args) or real(*args))
+        monkeypatch.setattr(Converter, "__call__", lambda *args: calls.append(args) or real(*args))
         assert colors("rgb", "lab")["status"] == "done"
         assert len(calls) == 7 - len(kept)
         assert contents(folder) == want
         assert {name: (folder / name.replace(".arrow", ".lab.arrow")).stat().st_mtime_ns for name in kept} == kept
 
     def test_an_error_stops_the_other_threads(self, colors, folder, monkeypatch):
-        real, calls = color_sets.convert, []
+        real, calls = Converter.__call__, []
 
         def failing(*args):
             calls.append(args)
@@ -295,7 +295,7 @@ class TestStopped:
                 raise ArtifactError("the disk is full")
             return real(*args)
 
-        monkeypatch.setattr(color_sets, "convert", failing)
+        monkeypatch.setattr(Converter, "__call__", failing)
         with pytest.raises(ArtifactError, match="the disk is full"):
             colors("lab", workers=2)
         assert len(calls) < 7

@@ -19,8 +19,8 @@ def test_lab_images_come_first_and_once_if_any_space_needs_them():
 
 def test_what_a_set_is_decides_its_rows_and_its_record(tmp_path):
     lab, targets = plan_sets(("lab",), **ASKED)
-    assert (lab.is_lab, lab.row_shape(8), lab.dtype) == (True, (8, 8, 3), np.float16)
-    assert (targets.is_lab, targets.row_shape(8), targets.dtype) == (False, (2, 6, 6), np.int16)
+    assert (lab.quantizer, lab.row_shape(8), lab.dtype) == (None, (8, 8, 3), np.float16)
+    assert (targets.row_shape(8), targets.dtype) == ((2, 6, 6), np.int16)
     record = targets.record(DataLayout(tmp_path), "sha256:f")
     assert record.path == tmp_path / "targets-lab-6.manifest.json"
     assert record.request == {"color_space": "lab", "target_size": 6, "target_border": "reflect",
@@ -32,8 +32,8 @@ def test_what_a_set_is_decides_its_rows_and_its_record(tmp_path):
 def test_only_what_is_lacking_is_computed(some):
     sets = plan_sets(("lab", "rgb"), **ASKED)[some]
     wanted = wanted_of(sets)
-    assert wanted.lab == ("float16" if sets[0].is_lab else None)
-    assert list(wanted.quantizers) == [one.stem for one in sets if not one.is_lab]
+    assert wanted.lab == ("float16" if sets[0].quantizer is None else None)
+    assert list(wanted.quantizers) == [one.stem for one in sets if one.quantizer]
 
 
 def test_an_estimate_counts_bytes_and_takes_time():
