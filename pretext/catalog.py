@@ -8,6 +8,8 @@ from pretext.registry import Registry, Variant
 
 STL10_PAPER = "Coates, Lee, Ng 2011, AISTATS"
 CIFAR_PAPER = "Krizhevsky 2009"
+LOSS_NETWORKS_PAPER = "arXiv:2302.04032"
+LPIPS_PAPER = "arXiv:1801.03924"
 PSE_PAPER = "arXiv:2206.00506; Golmakani's slides"
 SPLIT_BRAIN_PAPER = "arXiv:1611.09842"
 STUDENT_PROJECT = "Budhkar et al., LeProject"
@@ -73,6 +75,8 @@ COLOR_SPACES = Registry(
 LAB_SPACES = tuple(name for name in COLOR_SPACES if name != "rgb")
 DEFAULT_TARGET_SIZE = 12  # px, as in both papers
 PIXEL_LOSSES = ("mse", "l1", "bce", "pse", "pse-slides")
+NETWORK_LOSSES = ("perceptual", "lpips", "no-reference")
+IMAGE_LOSSES = (*PIXEL_LOSSES, *NETWORK_LOSSES)
 # Encoders that can be cut into sub-networks by the channels they see.
 SPLIT_ENCODERS = ("simplenet5", "simplenet13", "alexnet-fcn", "resnet18-fcn")
 # Targets are prepared before training; of all augmentations only a flip can be done to them as well.
@@ -90,13 +94,13 @@ OBJECTIVES = Registry(
         name="autoencode", target="pretext.objectives.autoencode:build_autoencode",
         summary="encode the image to a vector, decode it, compare with the image",
         paper="Hinton, Salakhutdinov 2006, Science 313",
-        reads={"loss": "mse", "encoder": "cnn", "augment": "small"}, fits={"loss": PIXEL_LOSSES},
+        reads={"loss": "mse", "encoder": "cnn", "augment": "small"}, fits={"loss": IMAGE_LOSSES},
     ),
     Variant(
         name="denoise", target="pretext.objectives.denoise:build_denoise", paper="Vincent et al. 2010, JMLR 11",
         summary="as autoencode, from a noisy image to the clean one",
         reads={"loss": "bce", "encoder": "conv4", "augment": "small", "noise": "salt-pepper", "noise_level": 0.05},
-        fits={"loss": PIXEL_LOSSES},
+        fits={"loss": IMAGE_LOSSES},
     ),
     Variant(
         name="split-brain", fixed={"wiring": "split-brain"}, **_CHANNELS,
@@ -119,11 +123,23 @@ OBJECTIVES = Registry(
         summary="ablation of split-brain: two networks that both predict colour from light",
     ),
     Variant(
+        name="predict-features", target="pretext.objectives.predict_features:build_predict_features",
+        paper="arXiv:2003.07441",
+        summary="encode the image, predict another network's features of it, extracted once; no image is decoded",
+        reads={"loss": "mse", "encoder": "conv-k4", "augment": "none", "features": None, "layer": ("4",)},
+        fits={"loss": ("mse", "l1"), "augment": ("none",)},
+    ),
+    Variant(
         name="random", target="pretext.objectives.random_control:build_random", trains=False,
         summary="control: the encoder as it is initialised; with --color-space of split-brain's shape",
         reads={"encoder": "cnn", "color_space": None},
     ),
 )  # fmt: skip
+
+# What every loss that compares a network's features reads.
+_LOSS_NETWORK: dict[str, Any] = {"loss_network": "vgg16", "loss_network_weights": "imagenet", "normalize": "imagenet",
+                                 "pixel_loss": None, "pixel_weight": 1.0}  # fmt: skip
+_TINY_NETWORK: dict[str, Any] = {"loss_network": "squeezenet1_1", "loss_network_weights": "random", "layer": ("1",)}
 
 LOSSES = Registry(
     "loss",
@@ -140,6 +156,24 @@ LOSSES = Registry(
         summary="pse exactly as the slides' code: kernel cut at 1 sigma, zero padding, scale 1/9",
         reads={"sigma": 3.0},
         fixed={"truncate": 1.0, "padding": "zero", "residual": "abs", "scale": "slides"},
+    ),
+    Variant(
+        name="perceptual", target="pretext.perceptual.losses:build_perceptual", paper=LOSS_NETWORKS_PAPER,
+        summary="mean squared difference of a frozen network's features, at one or more of its layers",
+        reads={**_LOSS_NETWORK, "layer": ("2",), "layer_weights": None, "features": None},
+        tiny=_TINY_NETWORK,
+    ),
+    Variant(
+        name="lpips", target="pretext.perceptual.losses:build_lpips", paper=LPIPS_PAPER,
+        summary="squared difference of features of unit length, each channel weighted, summed over layers",
+        reads={**_LOSS_NETWORK, "layer": None, "channel_weights": "published"},
+        tiny={**_TINY_NETWORK, "channel_weights": "unit"},
+    ),
+    Variant(
+        name="no-reference", target="pretext.perceptual.losses:build_no_reference", paper="arXiv:2405.20392",
+        summary="a no-reference quality network of yours, anchored by lpips, since alone it is exploited",
+        reads={**_LOSS_NETWORK, "layer": None, "channel_weights": "published", "quality": None, "quality_weight": 0.1},
+        tiny={**_TINY_NETWORK, "channel_weights": "unit", "quality": "darkness:Darkness"},
     ),
     Variant(
         name="cross-entropy", target="pretext.losses:BinCrossEntropy", paper=SPLIT_BRAIN_PAPER,
@@ -163,6 +197,11 @@ ENCODERS = Registry(
         name="resnet18", target="pretext.encoders.resnet:build_resnet18", paper="arXiv:1512.03385",
         summary="18-layer residual net and a linear layer; the slides' 3x3 stem, or torchvision's 7x7",
         reads={"width": 1.0, "latent_dim": 1024, "stem": "3x3"}, tiny={"width": 0.125, "latent_dim": 16},
+    ),
+    Variant(
+        name="conv-k4", target="pretext.encoders.conv_k4:build_conv_k4", paper=LOSS_NETWORKS_PAPER,
+        summary="four 4x4 convolutions of stride 2 without padding, batch norm, a linear layer to 64",
+        reads={"width": 1.0, "latent_dim": 64}, tiny={"width": 0.25, "latent_dim": 16},
     ),
     Variant(
         name="conv4", target="pretext.encoders.conv4:build_conv4", paper=STUDENT_PROJECT,
@@ -209,6 +248,68 @@ PROBES = Registry(
         summary="the slides' classifier on standardised features: three linear layers with sigmoids and dropout",
         reads={"epochs": 500, "lr": 1e-3, "patience": 50},
     ),
+    Variant(
+        name="mlp-seven", target="pretext.tasks.probes:judge_mlp_seven", paper=LOSS_NETWORKS_PAPER,
+        summary="seven perceptrons fitted to one-hot labels by squared error, the best on held-out images; all are told",
+        reads={"epochs": 500, "lr": 1e-3, "patience": 25},
+    ),
+)  # fmt: skip
+
+
+def _network(name: str, *nodes: str, paper: str = LOSS_NETWORKS_PAPER) -> Variant:
+    """A torchvision network whose layers 1 to 4 are the outputs of these nodes."""
+    return Variant(name=name, target="pretext.perceptual.networks:build_torchvision", paper=paper,
+                   summary=f"layers {', '.join(nodes)}", fixed={"name": name, "nodes": nodes})  # fmt: skip
+
+
+NETWORKS = Registry(
+    "network",
+    _network("alexnet", "features.1", "features.4", "features.7", "features.11"),
+    _network("vgg11", "features.1", "features.4", "features.9", "features.19"),
+    _network("vgg16", "features.3", "features.8", "features.15", "features.29"),
+    _network("vgg16_bn", "features.5", "features.12", "features.22", "features.42"),
+    _network("vgg19", "features.3", "features.8", "features.17", "features.35"),
+    _network("densenet121", "features.relu0", "features.denseblock1", "features.denseblock2", "features.denseblock4"),
+    _network("resnet18", "relu", "layer1", "layer2", "layer4"),
+    _network("resnet50", "relu", "layer1", "layer2", "layer4"),
+    _network("resnext50_32x4d", "relu", "layer1", "layer2", "layer4"),
+    _network("googlenet", "conv1", "inception3a", "inception4a", "inception5b"),
+    _network("inception_v3", "Conv2d_2b_3x3", "Mixed_5b", "Mixed_5d", "Mixed_6e"),
+    _network("squeezenet1_0", "features.1", "features.3", "features.7", "features.12", paper=""),
+    _network("squeezenet1_1", "features.1", "features.3", "features.7", "features.12"),
+    _network("efficientnet_b0", "features.0", "features.1", "features.4", "features.7"),
+    _network("efficientnet_b7", "features.0", "features.1", "features.4", "features.7"),
+)
+
+# What measures how unlike two images are, for scoring against people's judgments.
+_FEATURES: dict[str, Any] = {"network": "vgg16", "network_weights": "imagenet", "normalize": "imagenet"}
+METRICS = Registry(
+    "metric",
+    Variant(name="mse", target="pretext.perceptual.metrics:build_mse", summary="mean squared difference of pixels"),
+    Variant(name="l1", target="pretext.perceptual.metrics:build_l1", summary="mean absolute difference of pixels"),
+    Variant(
+        name="pse", target="pretext.perceptual.metrics:build_pse", paper=PSE_PAPER,
+        summary="proximally sensitive error: squared Gaussian-smoothed residual",
+        reads={"sigma": 4.0},
+    ),
+    Variant(
+        name="ssim", target="pretext.perceptual.metrics:build_ssim", paper="Wang et al. 2004, IEEE TIP 13(4)",
+        summary="1 - structural similarity",
+    ),
+    Variant(
+        name="ms-ssim", target="pretext.perceptual.metrics:build_ms_ssim",
+        paper="Wang, Simoncelli, Bovik 2003, Asilomar", summary="1 - structural similarity over five scales",
+    ),
+    Variant(
+        name="perceptual", target="pretext.perceptual.metrics:build_perceptual", paper=LOSS_NETWORKS_PAPER,
+        summary="mean squared difference of a network's features",
+        reads={**_FEATURES, "layer": ("2",), "layer_weights": None},
+    ),
+    Variant(
+        name="lpips", target="pretext.perceptual.metrics:build_lpips", paper=LPIPS_PAPER,
+        summary="squared difference of features of unit length, each channel weighted, summed over layers",
+        reads={**_FEATURES, "layer": None, "channel_weights": "published"},
+    ),
 )  # fmt: skip
 
 PROTOCOLS = Registry(
@@ -252,5 +353,5 @@ PROTOCOLS = Registry(
 
 AXES: dict[str, Registry] = {
     "sources": SOURCES, "color-spaces": COLOR_SPACES, "objectives": OBJECTIVES, "losses": LOSSES,
-    "encoders": ENCODERS, "probes": PROBES, "protocols": PROTOCOLS,
+    "encoders": ENCODERS, "probes": PROBES, "protocols": PROTOCOLS, "networks": NETWORKS, "metrics": METRICS,
 }  # fmt: skip

@@ -8,13 +8,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pretext.catalog import COLOR_SPACES, DEFAULT_TARGET_SIZE, ENCODERS, LOSSES, OBJECTIVES, PROBES, PROTOCOLS, SOURCES
+from pretext.catalog import (
+    COLOR_SPACES,
+    DEFAULT_TARGET_SIZE,
+    ENCODERS,
+    LOSSES,
+    METRICS,
+    OBJECTIVES,
+    PROBES,
+    PROTOCOLS,
+    SOURCES,
+)
 from pretext.config import option
 
 MACHINE, OUTPUT, DATA, COLOR = "Machine", "Output", "Data", "Colour"
 OPTIMISATION, LOSS, ENCODER, EVALUATION = "Optimisation", "Objective and loss", "Encoder", "Evaluation"
+METRIC = "Metric"
+LAYOUTS = ("2afc", "jnd", "triplets", "tid2013", "kadid")
 DEVICES, PRECISIONS = ("auto", "cpu", "cuda"), ("auto", "fp32", "bf16")
 AUGMENTATIONS = ("none", "flip", "small", "strong")
+NETWORK_WEIGHTS, NORMALIZATIONS = ("imagenet", "random"), ("imagenet", "none")
+ADDED_LOSSES = ("mse", "l1", "bce", "pse")
 TORCH_SEED_LIMIT = 2**31 - 1
 
 
@@ -43,6 +57,15 @@ def _seed(help: str) -> int:
 
 def _data_dir() -> Path:
     return option(Path("data"), "The folder of prepared data sets.", panel=DATA, identity=False)
+
+
+def _weights_dir() -> Path:
+    return option(Path("weights"), "The folder of published weights; absent files are downloaded there.", panel=MACHINE,
+                  identity=False)  # fmt: skip
+
+
+def _offline() -> bool:
+    return option(False, "Download nothing; name what is missing.", panel=MACHINE, identity=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +125,26 @@ class PretrainConfig:
                                   choices=("abs", "signed"))  # fmt: skip
     rebalance: float | None = option(None, "Weight of rare bins: 1 counts all places alike, 0 all bins alike.",
                                      panel=LOSS, minimum=0, maximum=1)  # fmt: skip
+    loss_network: str | None = option(None, "Network whose features are compared: one of `pretext list networks`, or a run.",
+                                      panel=LOSS)  # fmt: skip
+    loss_network_weights: str | None = option(None, "Its weights; random is the control.", panel=LOSS,
+                                              choices=NETWORK_WEIGHTS)  # fmt: skip
+    layer: tuple[str, ...] | None = option(None, "Its layers, separated by commas: 1 to 4 from early to late, or their own "
+                                           "names.", panel=LOSS)  # fmt: skip
+    layer_weights: tuple[float, ...] | None = option(
+        None, "Weight of each layer. [default: 1 each]", panel=LOSS, minimum=0
+    )
+    normalize: str | None = option(None, "What is done to images before the loss network; none is the published "
+                                   "autoencoders'.", panel=LOSS, choices=NORMALIZATIONS)  # fmt: skip
+    channel_weights: str | None = option(None, "Weights of its channels: unit, published, or a run of fit-metric.",
+                                         panel=LOSS)  # fmt: skip
+    quality: str | None = option(None, "No-reference quality network: MODULE:NAME of a function that returns one, or a "
+                                 "name that pyiqa knows.", panel=LOSS)  # fmt: skip
+    quality_weight: float | None = option(None, "Weight of the quality.", panel=LOSS, minimum=0)
+    pixel_loss: str | None = option(None, "Loss on pixels that is added.", panel=LOSS, choices=ADDED_LOSSES)
+    pixel_weight: float | None = option(None, "Its weight.", panel=LOSS, minimum=0)
+    features: Path | None = option(None, "Run of extract-features whose vectors are predicted; its layer is --layer.",
+                                   panel=LOSS)  # fmt: skip
     color_space: str | None = option(None, "Which channels are predicted from which, and their bins. "
                                      "[default: the prepared one]", panel=LOSS, choices=tuple(COLOR_SPACES))  # fmt: skip
     target_size: int | None = option(None, "Side of the colour targets. [default: the prepared one]", panel=LOSS,
@@ -135,6 +178,8 @@ class PretrainConfig:
         None, "Augmentation of the training images.", panel=OPTIMISATION, choices=AUGMENTATIONS
     )
     seed: int = _seed("Seed of weights, order, augmentation and validation split.")
+    weights_dir: Path = _weights_dir()
+    offline: bool = _offline()
     device: str = _device()
     precision: str = _precision()
     runs_dir: Path = option(Path("runs"), "The folder of runs.", panel=OUTPUT, identity=False)
@@ -157,9 +202,14 @@ class ExtractFeaturesConfig:
     data_dir: Path = _data_dir()
     splits: tuple[str, ...] = option(("all",), "Splits to extract, separated by commas.", panel=DATA)
     raw_pixels: bool = option(False, "Control: the pixels themselves, without a run.", panel=ENCODER)
+    network: str | None = option(None, "Instead of a run: one of `pretext list networks`.", panel=ENCODER)
+    network_weights: str = option("imagenet", "Its weights; random is the control.", panel=ENCODER,
+                                  choices=NETWORK_WEIGHTS, only_with=("network", "given"))  # fmt: skip
+    weights_dir: Path = _weights_dir()
+    offline: bool = _offline()
     pixel_size: int = option(32, "Side to which raw pixels are averaged, px; 0 keeps the image's own.", panel=ENCODER,
                              minimum=0, maximum=4096, only_with=("raw_pixels", True))  # fmt: skip
-    layer: str = option("latent", "The layer whose output is stored.", panel=ENCODER,
+    layer: str = option("latent", "The layer whose output is stored; of --network 1 to 4, or its own name.", panel=ENCODER,
                         only_with=("raw_pixels", False))  # fmt: skip
     pool: str = option("flatten", "What becomes of a feature map: all of it, its mean, or it resized to about "
                        "--max-features numbers.", panel=ENCODER, choices=("flatten", "avg", "resize"),
@@ -169,8 +219,8 @@ class ExtractFeaturesConfig:
     batch_size: int = option(256, "Images in one forward pass.", panel=MACHINE, minimum=1, identity=False)
     device: str = _device()
     precision: str = _precision("fp32")
-    runs_dir: Path = option(Path("runs"), "The folder of runs.", panel=OUTPUT, identity=False,
-                            only_with=("raw_pixels", True))  # fmt: skip
+    runs_dir: Path = option(Path("runs"), "The folder of runs, for what has no run of its own.", panel=OUTPUT,
+                            identity=False)  # fmt: skip
     overwrite: bool = _overwrite()
     dry_run: bool = _dry_run()
 
@@ -241,6 +291,61 @@ class FineTuneConfig(LabelOptions):
     save_every: float = option(60.0, "Seconds between saved states.", panel=OUTPUT, minimum=0, identity=False)
     overwrite: bool = _overwrite()
     dry_run: bool = _dry_run()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgmentOptions:
+    """Which human judgments a metric is fitted to or scored on: the same for both stages."""
+
+    judgments: Path = option(None, "Folder of images and of what people said of them.", panel=DATA, positional=True,
+                             required=True)  # fmt: skip
+    layout: str = option("auto", "How the folder is laid out; auto looks.", panel=DATA, choices=("auto", *LAYOUTS))
+    image_size: int | None = option(None, "Side to which images are brought, px. [default: their own]", panel=DATA,
+                                    minimum=16, maximum=4096)  # fmt: skip
+    network: str | None = option(None, "Network whose features are compared: one of `pretext list networks`, or a run.",
+                                 panel=METRIC)  # fmt: skip
+    network_weights: str | None = option(
+        None, "Its weights; random is the control.", panel=METRIC, choices=NETWORK_WEIGHTS
+    )
+    layer: tuple[str, ...] | None = option(None, "Its layers, separated by commas: 1 to 4 from early to late, or their own "
+                                           "names.", panel=METRIC)  # fmt: skip
+    normalize: str | None = option(None, "What is done to images before the network.", panel=METRIC,
+                                   choices=NORMALIZATIONS)  # fmt: skip
+    seed: int = option(0, "Seed of random weights, inner folds and bootstrap.", panel=METRIC, minimum=0,
+                       maximum=TORCH_SEED_LIMIT)  # fmt: skip
+    weights_dir: Path = _weights_dir()
+    offline: bool = _offline()
+    batch_size: int = option(64, "Images in one forward pass.", panel=MACHINE, minimum=1, identity=False)
+    device: str = _device()
+    runs_dir: Path = option(Path("runs"), "The folder of runs.", panel=OUTPUT, identity=False)
+    out: Path | None = option(
+        None, "Folder to write. [default: RUNS_DIR/JUDGMENTS-METRIC]", panel=OUTPUT, identity=False
+    )
+    overwrite: bool = _overwrite()
+    dry_run: bool = _dry_run()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitMetricConfig(JudgmentOptions):
+    """Fit weights of a network's channels to human judgments."""
+
+    split: str = option("train", "Judgments to fit to.", panel=DATA)
+    strengths: tuple[float, ...] = option((1e-4, 1e-3, 1e-2, 1e-1), "Penalties of the weights' squares to choose from, on "
+                                          "inner folds.", panel=METRIC, minimum=0)  # fmt: skip
+    k: int = option(5, "Inner folds.", panel=METRIC, minimum=2, maximum=100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreMetricConfig(JudgmentOptions):
+    """Score a metric against human judgments."""
+
+    split: str = option("test", "Judgments to score on.", panel=DATA)
+    metric: str = option("lpips", "What measures how unlike two images are.", panel=METRIC, choices=tuple(METRICS))
+    sigma: float | None = option(None, "Width of the Gaussian, px.", panel=METRIC, minimum=0, maximum=1000)
+    layer_weights: tuple[float, ...] | None = option(None, "Weight of each layer. [default: 1 each]", panel=METRIC,
+                                                     minimum=0)  # fmt: skip
+    channel_weights: str | None = option(None, "Weights of its channels: unit, published, or a run of fit-metric.",
+                                         panel=METRIC)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from pretext.catalog import (
     DEFAULT_TARGET_SIZE,
     ENCODERS,
     LOSSES,
+    METRICS,
     OBJECTIVES,
     PROBES,
     PROTOCOLS,
@@ -27,7 +28,7 @@ Parts = dict[str, tuple[Variant, dict[str, Any]]]
 # Which option of a stage chooses a row of which table.
 CHOOSERS: dict[str, Registry] = {
     "source": SOURCES, "color_space": COLOR_SPACES, "objective": OBJECTIVES, "loss": LOSSES, "encoder": ENCODERS,
-    "kind": PROBES, "protocol": PROTOCOLS,
+    "kind": PROBES, "protocol": PROTOCOLS, "metric": METRICS,
 }  # fmt: skip
 
 
@@ -119,7 +120,7 @@ def default_run_name(data: str, parts: Parts, seed: int) -> str:
 
 
 # Options whose values stand in a run's name even where they are the row's defaults, and options that never do.
-ALWAYS_NAMED = ("sigma", "color_space", "noise", "noise_level")
+ALWAYS_NAMED = ("sigma", "color_space", "noise", "noise_level", "loss_network", "layer", "quality", "features")
 NEVER_NAMED = ("loss", "encoder", "augment")
 
 
@@ -131,11 +132,19 @@ def _word(row: Variant, options: Mapping[str, Any]) -> str:
             continue
         default = DEFAULT_TARGET_SIZE if name == "target_size" else row.reads[name]
         if name in ALWAYS_NAMED:
-            word += f"-{value:g}" if isinstance(value, float) else f"-{value}"
+            word += f"-{_in_a_name(value)}"
         elif value != default:
-            short = name.replace("_dim", "").replace("_size", "")
-            word += f"-{short}{value:g}" if isinstance(value, (int, float)) else f"-{value}"
+            short = name.replace("_dim", "").replace("_size", "").replace("_", "-")
+            word += f"-{short}{value:g}" if isinstance(value, (int, float)) else f"-{_in_a_name(value)}"
     return word
+
+
+def _in_a_name(value: Any) -> str:
+    """A value as part of a folder's name: of a path its last part, and no character that a path would mind."""
+    if isinstance(value, tuple):
+        return "+".join(map(_in_a_name, value))
+    text = f"{value:g}" if isinstance(value, float) else str(value).rstrip("/").rpartition("/")[2]
+    return "".join(character if character.isalnum() or character in "-_.+" else "-" for character in text)
 
 
 def default_text(name: str, options: Collection[str]) -> str | None:
@@ -150,4 +159,8 @@ def default_text(name: str, options: Collection[str]) -> str | None:
 
 
 def _show(value: Any) -> str:
-    return ",".join(f"{item:g}" for item in value) if isinstance(value, tuple) else str(value)
+    return (
+        ",".join(f"{item:g}" if isinstance(item, float) else str(item) for item in value)
+        if isinstance(value, tuple)
+        else str(value)
+    )

@@ -13,6 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pretext.artifacts.atomic import atomic_path
+from pretext.artifacts.layout import LATENT, RunLayout, features_stem
+from pretext.artifacts.manifest import require_done
+from pretext.artifacts.rows import Rows
+from pretext.artifacts.shards import DataSet
 from pretext.errors import ArtifactError
 
 META_KEY = b"pretext"
@@ -107,3 +111,62 @@ def read_split(path: Path, split: str) -> FeatureSplit | None:
     label = table["label"].fill_null(-1).to_numpy().astype(np.int64)
     return FeatureSplit(table["id"].to_pylist(), label, [fold or [] for fold in table["folds"].to_pylist()],
                         feature.values.to_numpy().reshape(table.num_rows, -1).copy())  # fmt: skip
+
+
+def open_feature_targets(folder: Path, layer: str, data: DataSet, split: str) -> tuple[Rows, dict[str, Any]]:
+    """The features of a split's images, row by row in the order of its images, as a training's targets.
+
+    Args:
+        folder: A run that `extract-features` has written to.
+        layer: The layer they are of.
+        data: The data set that is trained on.
+        split: Its split, or several joined by +.
+
+    Returns:
+        Their rows, float32: maps (C, h, w) where the file's header tells their `map_shape`, else vectors (D,); and what
+        the header says of the network, with `features_file` and `features_fingerprint`.
+
+    Raises:
+        ArtifactError: If they are missing, unfinished, broken, not finite, or of other images.
+
+    Memory: the split's features once, 4 bytes a number.
+    """
+    file = RunLayout(folder).features_of(layer)
+    make = f"pretext extract-features {'RUN' if layer == LATENT else f'--layer {layer}'} --data {data.name}"
+    made = require_done(RunLayout(folder).record(features_stem(layer)), hint=f"{make} makes them")
+    header = read_feature_header(file)
+    if header["data"]["fingerprint"] != data.fingerprint:
+        raise ArtifactError(f"{file} is of data set {header['data']['name']}, and of other images than those of data set "
+                            f"{data.name}", hint=f"{make} --overwrite")  # fmt: skip
+    feature_ND = _read_in_order(file, split, data.split(split).ids())
+    facts = dict(header.get("network") or header["encoder"])
+    shape = tuple(header.get("map_shape") or feature_ND.shape[1:])
+    facts |= {"features_file": str(file), "features_fingerprint": made["outputs"][file.name]["sha256"]}
+    return Rows([feature_ND.reshape(-1, *shape)], shape, feature_ND.dtype), facts
+
+
+def _read_in_order(path: Path, split: str, ids: list[str]) -> np.ndarray:
+    """The features of these images, split after split; one row group is held besides."""
+    try:
+        source = pq.ParquetFile(path)
+        names = source.read(["id", "split"])
+        in_split = [np.flatnonzero(names["split"].to_numpy() == part) for part in split.split("+")]
+        row_N = np.concatenate(in_split)
+        if names["id"].take(pa.array(row_N)).to_pylist() != ids:
+            raise ArtifactError(f"{path} does not hold all {len(ids)} images of split {split}, each once and in order",
+                                hint="extract-features with --splits all and --overwrite")  # fmt: skip
+        place_M = np.full(names.num_rows, -1)
+        place_M[row_N] = np.arange(len(row_N))
+        feature_ND = np.empty((len(ids), source.schema_arrow.field("feature").type.list_size), np.float32)
+        start = 0
+        for group in range(source.num_row_groups):
+            column = source.read_row_group(group, ["feature"])["feature"].combine_chunks()
+            place_B = place_M[start : start + len(column)]
+            block_BD = column.values.to_numpy().reshape(len(column), -1)[place_B >= 0]
+            if not np.isfinite(block_BD).all():
+                raise ArtifactError(f"{path} holds features that are not finite")
+            feature_ND[place_B[place_B >= 0]] = block_BD
+            start += len(column)
+    except (pa.ArrowException, OSError) as error:
+        raise ArtifactError(f"{path} can't be read as Parquet: {error}") from error
+    return feature_ND

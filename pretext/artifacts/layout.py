@@ -10,6 +10,7 @@ from pretext.errors import ArtifactError, UsageError
 
 MANIFEST = "manifest.json"
 LAB, TARGETS = "lab", "targets"
+SCORE = "score"  # the stem of what score-metric writes
 LATENT = "latent"  # the layer of an encoder's output vector, which files need not name
 
 
@@ -178,7 +179,7 @@ def find_run(folder: Path) -> RunLayout:
         near = sorted(path.name for path in folder.parent.glob("*") if (path / MANIFEST).exists())
         there = f"; {folder.parent} holds: {', '.join(near)}" if near else ""
         raise ArtifactError(f"no run at {folder}{there}", hint="pretext pretrain makes one")
-    if not (layout.manifest.exists() or layout.record("features").exists()):
+    if not (layout.manifest.exists() or features_stems(folder)):
         raise ArtifactError(f"{folder} is not a run: it has no {MANIFEST}", hint="pretext pretrain makes one")
     return layout
 
@@ -201,4 +202,5 @@ def find_runs(paths: tuple[Path, ...]) -> list[RunLayout]:
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / MANIFEST).exists() or (folder / f"features.{MANIFEST}").exists()
+    """Whether a report has something to say of it: a run, features without one, or a metric's score."""
+    return bool(features_stems(folder)) or any((folder / name).exists() for name in (MANIFEST, f"{SCORE}.{MANIFEST}"))

@@ -22,7 +22,17 @@ from pretext.artifacts.atomic import file_sha256, read_json, write_json
 from pretext.errors import ArtifactError
 
 SCHEMA = 1
-LIBRARIES = ("torch", "torchvision", "numpy", "pyarrow", "scikit-learn", "scikit-image", "safetensors", "pillow")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "torchmetrics",
+    "numpy",
+    "pyarrow",
+    "scikit-learn",
+    "scikit-image",
+    "safetensors",
+    "pillow",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@
     ci95              {ensemble_top1: [low, high]}: bootstrap over test images
     selected_on       where hyper-parameters were chosen; never the test images
     labels_per_class  null, or list of {labels_per_class, draw, num_labels, top1, top2, top4, top5, loss, n, chosen}
+    predictors        only of "probe-mlp-seven": list of {hidden: widths of hidden layers, top1, heldout_top1}, means over
+                      folds of every predictor's accuracy, of which each fold's answer is the best on held-out images
     parents           list of {kind, path, fingerprint}
     notes             sentences a reader must know, such as a protocol's defect
 """

@@ -29,6 +29,9 @@ STAGES = (
      "pretext extract-features runs/stl10-cnn-pse4-s0"),
     ("probe", stage_configs.ProbeConfig, "probe", "pretext probe runs/stl10-cnn-pse4-s0 --labels-per-class 1,4,16"),
     ("fine-tune", stage_configs.FineTuneConfig, "fine_tune", "pretext fine-tune runs/stl10-cnn-pse4-s0 --protocol frozen"),
+    ("fit-metric", stage_configs.FitMetricConfig, "fit_metric", "pretext fit-metric JUDGMENTS --network vgg16"),
+    ("score-metric", stage_configs.ScoreMetricConfig, "score_metric",
+     "pretext score-metric JUDGMENTS --metric lpips --network vgg16"),
     ("report", stage_configs.ReportConfig, "report", "pretext report runs"),
     ("export", stage_configs.ExportConfig, "export", "pretext export runs/stl10-cnn-pse4-s0"),
 )  # fmt: skip

@@ -56,8 +56,8 @@ def describe(path: Path, *, as_json: bool) -> str:
 
 def _facts(path: Path) -> dict[str, Any]:
     if path.is_dir():
-        # Raw pixels are a run without training: their folder has the features' record only.
-        records = [path / MANIFEST, RunLayout(path).record("features")]
+        # What is not trained here has no manifest of a training: raw pixels, fitted metrics, scores of metrics.
+        records = [path / MANIFEST, *(RunLayout(path).record(stem) for stem in ("features", "fit-metric", "score"))]
         if not (there := [record for record in records if record.exists()]):
             raise ArtifactError(f"{path} is neither a run nor a data set: it has no {MANIFEST}")
         path = there[0]

@@ -10,16 +10,19 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from pretext.datasets.extraction import extract
 from pretext.errors import DataError
+from pretext.progress import Progress as Shown
+from pretext.progress import Task
 
 Progress = Callable[[int, int | None], None]
 CHUNK_BYTES = 1 << 20
+DIGITS = {"md5": (32, 32), "sha256": (8, 64)}  # how many a checksum has, least and most
 # a server asks to come back later (408, 429) or is in trouble itself (5xx); any other refusal is final
 PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -48,6 +51,23 @@ class Archive:
 
 class _BrokenConnectionError(Exception):
     """The connection failed in a way that trying again may mend."""
+
+
+@contextmanager
+def show_download(shown: Shown) -> Iterator[Progress]:
+    """What a download tells its progress to, shown as a piece of work of its own once there is one."""
+    with ExitStack() as stack:
+        tasks: list[Task] = []
+        told = 0
+
+        def tell(done: int, total: int | None) -> None:
+            nonlocal told
+            if not tasks:
+                tasks.append(stack.enter_context(shown.task("downloading", total, "bytes")))
+            tasks[0].advance(done - told)
+            told = done
+
+        yield tell
 
 
 def ensure_folder(archive: Archive, *, root: Path, offline: bool, progress: Progress | None = None) -> Path:
@@ -98,7 +118,7 @@ def fetch(
     Args:
         url: An http or https address.
         to: The file to write.
-        checksum: "md5:..." or "sha256:...", in hexadecimal digits.
+        checksum: "md5:..." or "sha256:...", in hexadecimal digits; of a SHA-256 the first 8 or more are enough.
         offline: Whether the network is forbidden.
         progress: Called with (bytes so far, bytes in all or None if the server does not say).
         retries: How often a broken connection is tried again before giving up; new bytes start the count afresh.
@@ -117,14 +137,14 @@ def fetch(
         raise ValueError(f"url must begin with http:// or https://, got {url}")
     _new_digest(checksum)
     if to.exists():
-        if (actual := _file_checksum(to, like=checksum)) != checksum:
+        if not (actual := _file_checksum(to, like=checksum)).startswith(checksum):
             raise DataError(f"{to} has {actual}, expected {checksum}", hint=f"remove it and fetch {url} again")
         return to
     if offline:
         raise DataError(f"{to} is missing, and --offline forbids to fetch it", hint=f"put {url} ({checksum}) there")
     part = to.with_name(to.name + ".part")
     _download(url, part, progress, retries, backoff_seconds, timeout_seconds)
-    if (actual := _file_checksum(part, like=checksum)) != checksum:
+    if not (actual := _file_checksum(part, like=checksum)).startswith(checksum):
         part.unlink()
         raise DataError(
             f"{url} arrived with {actual}, expected {checksum}; it was deleted",
@@ -208,7 +228,7 @@ def _iter_chunks(response: BinaryIO) -> Iterator[bytes]:
 
 def _new_digest(checksum: str) -> hashlib._Hash:
     kind, _, digits = checksum.partition(":")
-    if kind not in ("md5", "sha256") or not digits:
+    if kind not in DIGITS or not DIGITS[kind][0] <= len(digits) <= DIGITS[kind][1]:
         raise ValueError(f"checksum must be md5:... or sha256:..., got {checksum}")
     return hashlib.new(kind, usedforsecurity=False)
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pretext.encoders.base import Encoder, scale_channels
 from pretext.encoders.conv4 import Conv4
+from pretext.encoders.conv_k4 import ConvK4
 
 CHANNELS = (256, 256, 128, 64, 32)
 UPS = ("up1", "up2", "up3", "up4")
@@ -81,6 +82,20 @@ def build_decoder(*, image_size: int = 96, width: float = 1.0, latent_dim: int =
     return Decoder(image_size=image_size, width=width, latent_dim=latent_dim)
 
 
+def sizes_above(grid: int, size: int) -> list[int]:
+    """Of `size`, its half, its quarter and so on, all that are larger than `grid`, ascending; at least `size`."""
+    sizes = [size]
+    while (half := (sizes[0] + 1) // 2) > grid:
+        sizes.insert(0, half)
+    return sizes
+
+
+def up_block(before: int, after: int, size: int) -> nn.Module:
+    """Nearest upsampling to `size`, a 3x3 convolution, batch norm and ReLU."""
+    up, convolution = nn.Upsample(size=size), nn.Conv2d(before, after, kernel_size=3, padding=1)
+    return nn.Sequential(up, convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
+
+
 class MapDecoder(nn.Module):
     """From a map to an image: nearest upsampling, each time followed by a 3x3 convolution, batch norm and ReLU.
 
@@ -92,15 +107,11 @@ class MapDecoder(nn.Module):
     def __init__(self, *, code_shape: tuple[int, ...], image_size: int, width: float) -> None:
         super().__init__()
         before, grid, _ = self.code_shape = code_shape
-        sizes = [image_size]
-        while (half := (sizes[0] + 1) // 2) > grid:
-            sizes.insert(0, half)
         after = min(before, 2 * scale_channels(WIDEST, width))
         blocks: list[nn.Module] = []
-        for size in sizes:
+        for size in sizes_above(grid, image_size):
             after = max(NARROWEST, after // 2)
-            up, convolution = nn.Upsample(size=size), nn.Conv2d(before, after, kernel_size=3, padding=1)
-            blocks.append(nn.Sequential(up, convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True)))
+            blocks.append(up_block(before, after, size))
             before = after
         self.ups = nn.Sequential(*blocks)
         self.paint = nn.Conv2d(before, 3, kernel_size=3, padding=1)
@@ -130,6 +141,42 @@ class Conv4Decoder(nn.Module):
         return image01_BCHW
 
 
+class ConvK4Decoder(nn.Module):
+    """The counterpart of `build_conv_k4`: a linear layer to 1024 maps, then four transposed convolutions of stride 2.
+
+    Their kernels 5, 5, 6, 6 take a grid of g to 16 g + 48, on grids 3-9-21-46-96 at 96 pixels; channels
+    1024-128-64-32-3, all but the last times `width`. ReLU behind each but the last, after batch norm but for the linear
+    layer; a sigmoid at the end.
+
+    Reference: Pihlgren et al. 2023, arXiv:2302.04032, and their repository.
+    """
+
+    def __init__(self, *, latent_dim: int, image_size: int, width: float) -> None:
+        super().__init__()
+        if image_size < 64 or image_size % 16:
+            raise ValueError(
+                f"image_size must be 64 or a larger multiple of 16 for conv-k4's decoder, got {image_size}"
+            )
+        grid = image_size // 16 - 3
+        channels = [scale_channels(channel, width) for channel in (1024, 128, 64, 32)]
+        self.code_shape = (latent_dim,)
+        self.expand = nn.Sequential(nn.Linear(latent_dim, channels[0] * grid**2), nn.ReLU(inplace=True))
+        layers: list[nn.Module] = [nn.Unflatten(1, (channels[0], grid, grid))]
+        for before, after, kernel in zip(channels[:-1], channels[1:], (5, 5, 6), strict=True):
+            layers += [
+                nn.ConvTranspose2d(before, after, kernel, stride=2),
+                nn.BatchNorm2d(after),
+                nn.ReLU(inplace=True),
+            ]
+        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(channels[-1], 3, kernel_size=6, stride=2), nn.Sigmoid())
+
+    def forward(self, code_BD: Tensor) -> Tensor:
+        """Decode vectors of `code_shape` to image01_BCHW; ValueError if they have another."""
+        _check_code(code_BD, self.code_shape)
+        image01_BCHW: Tensor = self.layers(self.expand(code_BD))
+        return image01_BCHW
+
+
 def _check_code(code_BCHW: Tensor, code_shape: tuple[int, ...]) -> None:
     if code_BCHW.shape[1:] != code_shape:
         raise ValueError(f"code must be (B, {', '.join(map(str, code_shape))}), got {tuple(code_BCHW.shape)}")
@@ -139,8 +186,9 @@ def build_decoder_for(encoder: Encoder, *, width: float = 1.0) -> nn.Module:
     """The decoder that fits an encoder: from its layer `code_layer` to sRGB images of its size.
 
     Args:
-        encoder: Any encoder. A vector is decoded as by `build_decoder`; conv4's map by its mirror; other maps by
-            repeated upsampling and convolution, down from at most 256 * `width` channels.
+        encoder: Any encoder. A vector is decoded as by `build_decoder`, conv-k4's by its published counterpart; conv4's
+            map by its mirror; other maps by repeated upsampling and convolution, down from at most 256 * `width`
+            channels.
         width: Factor on the decoder's channels, each rounded to a multiple of 8; the mirror of conv4 is as wide as
             conv4.
 
@@ -149,10 +197,12 @@ def build_decoder_for(encoder: Encoder, *, width: float = 1.0) -> nn.Module:
         drawn from the global generator.
 
     Raises:
-        ValueError: If `width` is not positive, or a vector's image size is no multiple of 16.
+        ValueError: If `width` is not positive, or a vector's image size is no multiple of 16, of conv-k4 at least 64.
     """
     if isinstance(encoder, Conv4):
         return Conv4Decoder(code_shape=encoder.code_shape, widths=encoder.widths)
+    if isinstance(encoder, ConvK4):
+        return ConvK4Decoder(latent_dim=encoder.num_features, image_size=encoder.image_size, width=width)
     if len(encoder.code_shape) == 3:
         return MapDecoder(code_shape=encoder.code_shape, image_size=encoder.image_size, width=width)
     return build_decoder(image_size=encoder.image_size, width=width, latent_dim=encoder.num_features)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -24,7 +26,16 @@ class Autoencode(Objective):
         return self.decoder(self.encoder.encode(image01_BCHW, self.encoder.code_layer))
 
     def loss_of(self, view: View) -> Tensor:
-        return self.loss(self(self.seen(view)), view.input01_BCHW)
+        return self.loss(*self._compared(view))
+
+    def terms_of(self, view: View) -> dict[str, Tensor]:
+        terms_of = getattr(self.loss, "terms_of", None)
+        return terms_of(*self._compared(view)) if terms_of is not None else {}
+
+    def _compared(self, view: View) -> tuple[Any, ...]:
+        """What the loss gets: the reconstruction, the image, and the image's features where they are known."""
+        known = () if view.target_BGHW is None else ([view.target_BGHW.float()],)
+        return self(self.seen(view)), view.input01_BCHW, *known
 
     def seen(self, view: View) -> Tensor:
         """What the encoder gets to see of a batch."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pretext.augment import Draws, apply_draws, draw, get_augmentation
 from pretext.encoders.base import Encoder
 from pretext.objectives.color_task import ColorTask
+from pretext.objectives.feature_task import FeatureTask
 from pretext.training.pool import Batch
 from pretext.training.seeds import make_generator
 
@@ -24,12 +25,14 @@ class Setting:
         loss: How its predictions are compared; None where nothing is.
         width: The factor on the encoder's channels, for what is built to match.
         color: The colour targets, where there are some.
+        features: Features of the images that were extracted before, where there are some.
     """
 
     encoder: Encoder
     loss: nn.Module | None = None
     width: float = 1.0
     color: ColorTask | None = None
+    features: FeatureTask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class View:
     Args:
         input01_BCHW: Images in 0..1 in the encoder's own colour space, augmented.
         generator: On the CPU, for what the objective draws itself.
-        target_BGHW: Bins, where the data has them.
+        target_BGHW: Bins or features, where the data has them.
     """
 
     input01_BCHW: Tensor

@@ -163,7 +163,7 @@ def warnings(study: Study) -> list[str]:
         runs = sorted({issue.run for issue in study.issues})
         who = ", ".join(runs) if len(runs) <= LISTED else f"{len(runs)} of them"
         lines.append(f"Not everything of these runs could be used, see Runs: {who}.")
-    if not study.evaluations:
+    if not study.evaluations and not any(run.score for run in study.runs):
         lines.append("There is no finished result to compare: run pretext probe or pretext fine-tune.")
     data = list(dict.fromkeys(evaluation.data for evaluation in study.evaluations))
     fingerprints = {look(result.content, "data", "fingerprint")
@@ -171,7 +171,7 @@ def warnings(study: Study) -> list[str]:
     if len(fingerprints) > 1:
         lines.append(f"The results are of {len(fingerprints)} different data sets ({', '.join(data)}). Scores on "
                      "different data are never compared: each has evaluations of its own.")  # fmt: skip
-    lines += _missing_controls(study)
+    lines += _missing_controls(study) + _seen_labels(study)
     single = dict.fromkeys(entry.method.label for evaluation in study.evaluations for entry in evaluation.entries
                            if len(entry.results) == 1 and entry.method.identity.sort != PIXELS)  # fmt: skip
     if single:
@@ -188,6 +188,25 @@ def warnings(study: Study) -> list[str]:
         half = percent(1.96 * 0.5 / num_test**0.5)
         lines.append(f"The smallest test set has {num_test:,} images: one score is only sure to about "
                      f"{PLUS_MINUS}{half} points.")  # fmt: skip
+    return lines
+
+
+def _seen_labels(study: Study) -> list[str]:
+    """Which encoders learned from labels after all, through the network of their loss."""
+    found: dict[str, dict[str, None]] = {}
+    for evaluation in study.evaluations:
+        for entry in evaluation.entries:
+            saw = entry.method.identity.options.get("loss_network_saw")
+            if isinstance(saw, str) and "labels" in saw:
+                found.setdefault(saw, {})[entry.method.label] = None
+    of_imagenet = any(evaluation.data.startswith("stl10") for evaluation in study.evaluations)
+    lines = []
+    for saw, labels in found.items():
+        who = "; ".join(labels) if len(labels) <= LISTED else f"{len(labels)} methods"
+        lines.append(f"The loss network saw {saw}: {who}. Such an encoder is not pretrained without labels; a loss network of "
+                     "random weights is its control."
+                     + (" STL-10 is a part of ImageNet, so these are labels of its own images."
+                        if of_imagenet and "ImageNet" in saw else ""))  # fmt: skip
     return lines
 
 

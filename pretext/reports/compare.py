@@ -170,7 +170,7 @@ def compare(runs: Sequence[Run]) -> Study:
         evaluation for label, own, family in zip(label_all(bases, options), options, families, strict=True)
         for evaluation in _evaluations(label, own, family, owner, issues)
     ]  # fmt: skip
-    order = ("probe-linear", "probe-knn", "probe-mlp", "fine-tune-frozen", "fine-tune-full")
+    order = ("probe-linear", "probe-knn", "probe-mlp", "probe-mlp-seven", "fine-tune-frozen", "fine-tune-full")
     evaluations.sort(key=lambda e: (e.data, order.index(e.kind) if e.kind in order else len(order), e.family,
                                     not e.is_primary))  # fmt: skip
     return Study(runs=list(runs), methods=methods, evaluations=evaluations, issues=issues)

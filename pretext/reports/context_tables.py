@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pretext.artifacts.layout import LATENT
+from pretext.artifacts.layout import LATENT, SCORE
 from pretext.reports.compare import Evaluation, Study
 from pretext.reports.gather import BROKEN, DONE, MISMATCHED, UNFINISHED, Run, look
 from pretext.reports.grouping import Method
@@ -19,6 +19,10 @@ SORTS = {RANDOM: "control: weights as initialised", PIXELS: "control: no encoder
 NOT_SETTINGS = ("name", "k", "fold_seed", "test", *EXTRACTION)  # they have columns of their own
 SHOWN_OPTIONS = (
     *((name, name + " {}") for name in ("sigma", "truncate", "padding", "residual", "scale")), ("bins", "{} bins"),
+    ("loss_network_weights", "{} weights in the loss network"), ("layer", "its layer {}"),
+    ("layer_weights", "layers weighted {}"), ("normalize", "images normalized: {}"),
+    ("channel_weights", "{} channel weights"), ("pixel_loss", "with {}"), ("pixel_weight", "weighted {}"),
+    ("quality", "quality by {}"), ("quality_weight", "quality weighted {}"),
     ("target_size", "{} px targets"), ("border", "{} border"), ("rebalance", "rebalance {}"), ("noise", "{} noise"),
     ("noise_level", "noise level {}"), ("encoder.channels", "channels {}"), ("encoder.width", "width {}"),
     ("encoder.latent_dim", "{} features"), ("encoder.stem", "{} stem"), ("encoder.image_size", "{} px"),
@@ -51,6 +55,7 @@ def _what(method: Method) -> str:
         size = options.get("encoder.pixel_size")
         return SORTS[method.identity.sort] + (f", {size} px" if size else f" ({encoder})" if encoder else "")
     loss = f", loss {options['loss']}" if options.get("loss") else ""
+    loss += f" in {options['loss_network']}" if options.get("loss_network") else ""
     space = f", colours {options['color_space']}" if options.get("color_space") else ""
     return f"{encoder}; {options.get('name')}{space}{loss}"
 
@@ -189,7 +194,8 @@ def runs_table(study: Study) -> Table:
             state = f"partly {state}"
         unused = {issue.part for issue in own}
         rows.append((run.name, state, labels.get(run.name, ""), _integer(look(run.manifest, "seed")),
-                     ", ".join(result.stem for result in run.results if result.stem not in unused),
+                     ", ".join([*(result.stem for result in run.results if result.stem not in unused),
+                                *([SCORE] if run.score else [])]),
                      "; ".join(f"{issue.part}: {issue.reason}" for issue in own)))  # fmt: skip
     return Table("runs", "Runs", columns, rows).compact()
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pretext.reports.agreement import (
+    Contest,
+    agreement_figure,
+    agreement_sentences,
+    agreement_table,
+    find_contests,
+    published_agreement_table,
+)
 from pretext.reports.answer import Answer, answer, best_trained, warnings
 from pretext.reports.compare import Evaluation, Study
 from pretext.reports.context_tables import (
@@ -23,6 +31,8 @@ from pretext.reports.figures import (
 )
 from pretext.reports.layers import grid_table, layer_panels, layers_figure, layers_table
 from pretext.reports.loss_curves import loss_figure
+from pretext.reports.loss_networks import Grid, find_grids, loss_network_tables, predictors_table
+from pretext.reports.loss_networks_figure import loss_networks_figure
 from pretext.reports.loss_tables import pretext_losses_table, whole_losses
 from pretext.reports.mistakes import ImageFinder, Mistake, pick_mistakes
 from pretext.reports.pictures import KINDS, run_pictures
@@ -120,10 +130,13 @@ def build_document(study: Study, *, title: str) -> Document:
     """Write the report's sections from a study."""
     look_of = looks(study.methods)
     published, notes = published_tables(study)
+    grids, contests = find_grids(study), find_contests(study)
+    published.append(published_agreement_table(contests))
     tables = [methods_table(study), evaluations_table(study), results_table(study.evaluations),
               per_run_table(study.evaluations), pairs_table(study.evaluations), seeds_table(study.evaluations),
               few_labels_table(study.evaluations), layers_table(study), pretext_losses_table(study), cost_table(study),
-              *published, runs_table(study)]  # fmt: skip
+              *loss_network_tables(grids), predictors_table(study.primary), agreement_table(contests), *published,
+              runs_table(study)]  # fmt: skip
     by_name = {table.name: table for table in tables}
     sections = [
         Section("compared", "What was compared, and how",
@@ -131,6 +144,8 @@ def build_document(study: Study, *, title: str) -> Document:
         Section("results", "Results", _results(study, look_of)),
         Section("layers", "Layers", _layers(study, look_of, by_name["layers"])),
         Section("losses", "Pretext losses", _losses(study, look_of, by_name["pretext-losses"])),
+        *([Section("loss-networks", "Loss networks", _loss_networks(grids))] if grids else []),
+        *([Section("agreement", "Agreement with people", _agreement(contests))] if contests else []),
         Section("sigma", "Sigma", _one(sigma_figure(study), "No two runs differ in nothing but sigma.")),
         Section("few-labels", "Few labels", _few_labels(study, look_of, by_name["few-labels"])),
         Section("confusion", "Confusion", _confusion(study)),
@@ -152,6 +167,8 @@ def _results(study: Study, look_of: Mapping[str, Look]) -> list[Block]:
         table = results_table([evaluation], name_evaluation=False)
         table.title, table.note = "Scores", ""
         blocks += [Heading(evaluation.label), table, *_differences(evaluation)]
+        predictors = predictors_table([evaluation], name_evaluation=False)
+        blocks += [predictors] if predictors.rows else []
         per_run = per_run_table([evaluation], name_evaluation=False)
         per_run.title = f"{evaluation.label}: each run"
         blocks.append(Details(per_run))
@@ -188,6 +205,26 @@ def _losses(study: Study, look_of: Mapping[str, Look], table: Table) -> list[Blo
     blocks: list[Block] = [whole] if whole.rows else []
     blocks += [Details(table)] if len(table.rows) > len(whole.rows) else []
     return blocks + _one(loss_figure(study, look_of), "No run has a loss curve.")
+
+
+def _loss_networks(grids: Sequence[Grid]) -> list[Block]:
+    """All figures together, then each grid in numbers."""
+    blocks: list[Block] = _one(loss_networks_figure(grids), "")
+    for grid in grids:
+        blocks.append(Heading(grid.label))
+        if grid.missing:
+            blocks.append(Text(f"Not every network was used at every layer; missing are {', '.join(grid.missing)}."))
+        blocks += [table for table in loss_network_tables([grid], name_evaluation=False) if table.rows]
+    return blocks
+
+
+def _agreement(contests: Sequence[Contest]) -> list[Block]:
+    blocks: list[Block] = _one(agreement_figure(contests), "")
+    for contest in contests:
+        table = agreement_table([contest], name_evaluation=False)
+        table.title = "Metrics"
+        blocks += [Heading(contest.title), Text(" ".join(agreement_sentences(contest))), table]
+    return blocks
 
 
 def _confusion(study: Study) -> list[Block]:

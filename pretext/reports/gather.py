@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pretext.artifacts.layout import RunLayout, features_stems, result_stems
+from pretext.artifacts.layout import SCORE, RunLayout, features_stems, result_stems
 from pretext.artifacts.manifest import missing_outputs, read_manifest
 from pretext.artifacts.metrics import read_metrics
 from pretext.artifacts.results import read_predictions, read_result
+from pretext.artifacts.scores import Score, read_score
 from pretext.errors import PretextError
 
 DONE, UNFINISHED, BROKEN, MISMATCHED = "done", "unfinished", "broken", "mismatched"
@@ -92,6 +93,7 @@ class Run:
         manifest: The pretraining's manifest; None for a control without pretraining, or if it can't be used.
         features: The manifests of its finished feature extractions, by the name of their file: one a layer.
         curve: Rows of metrics.parquet.
+        score: What score-metric wrote in this folder.
         stage_seconds: Wall time of each finished stage.
     """
 
@@ -102,6 +104,7 @@ class Run:
     features: dict[str, dict[str, Any]] = field(default_factory=dict)
     curve: list[dict[str, Any]] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
+    score: Score | None = None
     stage_seconds: dict[str, float] = field(default_factory=dict)
     issues: list[Issue] = field(default_factory=list)
     finished: str = ""
@@ -138,6 +141,8 @@ def read_run(layout: RunLayout, *, name: str) -> Run:
         result = _try(run, stem, partial(read_one, run, stem, manifest)) if manifest else None
         if result:
             run.results.append(result)
+    if layout.record(SCORE).exists() and _stage_manifest(run, SCORE, layout.record(SCORE)):
+        run.score = _try(run, SCORE, lambda: read_score(layout.folder))
     return run
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from pretext.artifacts.atomic import content_sha256
@@ -21,11 +22,13 @@ NOT_METHOD = {"seed", "log_every", "data"} | {
 # Of the protocol: what differs between repeats of one evaluation, or belongs to the few-label curve beside it.
 NOT_EVALUATION = {"seed", "device", "precision", "labels_per_class", "draws", "unstratified", "stratified"}
 ENCODER_FACTS = ("parameters", "num_features")
+RANDOM_WEIGHTS = "random"
 EXTRACTION = ("layer", "pool", "max_features")  # of a result's encoder: what was read of it
 # What a network computes first and last; its convolutions and stages lie between, by their numbers.
 LAYER_ENDS = {"stem": -1, "pooled": 1, LATENT: 2, "logits": 3}
 EVALUATION_NAMES = {
     "probe-linear": "Linear probe", "probe-knn": "Nearest neighbours", "probe-mlp": "MLP probe",
+    "probe-mlp-seven": "Best of seven MLP probes",
     "fine-tune-full": "Fine-tuned", "fine-tune-frozen": "Frozen encoder, trained head",
     "fine-tune-scratch": "Supervised from scratch", "fine-tune-as-coded-ft": 'Slides\' "fine-tune" (weights fixed)',
     "fine-tune-as-coded-frozen": 'Slides\' "freeze" (per-image statistics)',
@@ -60,6 +63,9 @@ def run_identity(run: Run) -> Identity | None:
         return Identity(PIXELS, "pixels" if name == "pixels" else _base(first.content), options)
     config = run.manifest.get("config", {})
     parts = {"encoder": _part(config, "encoder"), "objective": _part(config, "objective")}
+    if parts["objective"].get("loss_network_weights") == RANDOM_WEIGHTS:
+        # they are drawn anew for each seed, so they are as little of the method as the seed is
+        parts["objective"].pop("loss_network_fingerprint", None)
     encoder = flatten(without(parts["encoder"], ENCODER_FACTS), "encoder")
     if parts["objective"].get("name") == "random":
         return Identity(RANDOM, _base(parts), encoder)
@@ -170,7 +176,17 @@ def _base(parts: Mapping[str, Any]) -> str:
         value, amount = objective.get(name), objective.get(own)
         if value is not None and value != USUAL_LOSS:
             words.append(f"{value}{short(amount) if amount is not None else ''}")
+    if network := objective.get("loss_network"):
+        words += [PurePath(str(network)).name, *([_layers(objective["layer"])] if objective.get("layer") else [])]
+        words += [RANDOM_WEIGHTS] if objective.get("loss_network_weights") == RANDOM_WEIGHTS else []
+    words += [f"with-{objective['pixel_loss']}"] if objective.get("pixel_loss") else []
     return "-".join([str(encoder), *words])
+
+
+def _layers(value: Any) -> str:
+    """Layers as one word: 2, or 1+2; of more than three how many there are."""
+    names = value if isinstance(value, list) else str(value).split(",")
+    return "+".join(names) if len(names) <= 3 else f"{len(names)}-layers"
 
 
 def short(value: Any) -> str:

@@ -105,6 +105,11 @@ def points(value: float) -> str:
     return "0.0" if float(text) == 0 else text.replace("-", MINUS)
 
 
+def decimal(value: float) -> str:
+    """A number with three decimals."""
+    return f"{value:.3f}".replace("-", MINUS)
+
+
 def signed(value: float) -> str:
     """A difference of losses, always with a sign."""
     text = f"{value:+.3f}"
@@ -148,7 +153,8 @@ def _spread(cell: Spread) -> str:
 
 FORMATS: dict[str, Callable[[Any], str]] = {
     "count": count, "percent": percent, "points": points, "p": p_value, "duration": duration, "spread": _spread,
-    "number": lambda value: f"{value:.4g}", "decimal": lambda value: f"{value:.3f}", "signed": signed,
+    "number": lambda value: f"{value:.4g}", "decimal": decimal, "signed": signed,
+    "signed-estimate": _estimate(signed, " to "), "decimal-estimate": _estimate(decimal, " to "),
     "estimate": _estimate(percent, " to "), "points-estimate": _estimate(points, " to "),
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""`extract-features`: a frozen encoder, or the pixels themselves, over every split into one Parquet file a layer."""
+"""`extract-features`: a frozen encoder or network, or the pixels themselves, over every split, one Parquet file a layer."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pretext.artifacts.features import assemble_features, write_features
-from pretext.artifacts.layout import RunLayout, features_stem, find_data, find_run
+from pretext.artifacts.layout import LATENT, RunLayout, features_stem, find_data, find_run
 from pretext.artifacts.manifest import Parent, Record, require_done
 from pretext.artifacts.results import describe_run
 from pretext.artifacts.rows import Rows
 from pretext.artifacts.shards import DataSet, open_data
 from pretext.augment import augment_batch
+from pretext.catalog import NETWORKS
 from pretext.config import identity
+from pretext.datasets.download import show_download
 from pretext.encoders.base import Encoder
 from pretext.encoders.restore import load_encoder
 from pretext.errors import ConfigError, UsageError
+from pretext.perceptual.networks import FeatureNetwork, build_network
 from pretext.progress import Progress, Silent, Task
 from pretext.stage_configs import ExtractFeaturesConfig
 from pretext.tasks.pooling import pool_map
@@ -34,7 +37,7 @@ from pretext.training.views import own_input, rows_for
 
 PART_ROWS = 16_384  # images between two points from which a stopped extraction goes on
 
-Extractor = Callable[[Tensor], Tensor]
+Reader = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +51,20 @@ class Work:
         space: What they are in, "rgb" or "lab".
         extract: From those images (B, 3, H, W) in 0..1 to features (B, D) float32.
         compute: Where it happens.
+        map_shape: (C, H, W) of the map that is stored flattened; None where no map is, or its mean, or a resized one.
         num_features: D.
+        network: The network whose features they are, if they are no run's.
     """
 
     config: ExtractFeaturesConfig
     data: DataSet
     rows: dict[str, Rows]
     space: str
-    extract: Extractor
+    extract: Reader
     compute: Compute
+    map_shape: tuple[int, ...] | None
     num_features: int
+    network: FeatureNetwork | None
 
 
 def run(config: ExtractFeaturesConfig, *, explicit: Collection[str] = (),
@@ -66,7 +73,7 @@ def run(config: ExtractFeaturesConfig, *, explicit: Collection[str] = (),
 
     Args:
         config: The options.
-        explicit: Not needed: what is not read was refused when the options were.
+        explicit: Which of them the user gave; one that is not read is then an error.
         progress: Where progress goes.
 
     Returns:
@@ -76,21 +83,23 @@ def run(config: ExtractFeaturesConfig, *, explicit: Collection[str] = (),
         PretextError: For anything wrong with the options, the run, the data or the disk.
     """
     progress = progress or Silent()
-    _check_options(config)
+    _check_options(config, explicit)
     layout, manifest = _find(config)
     data = open_data(find_data(config.data_dir, _data_name(config, manifest)))
     splits = _splits(config, data)
     stem, output = features_stem(config.layer), layout.features_of(config.layer)
-    record = Record(layout.record(stem), "extract-features", _request(config, splits), _parents(layout, manifest, data))
     compute = resolve_compute(config.device, config.precision)
+    network = _network(config, data, progress)
+    record = Record(layout.record(stem), "extract-features", _request(config, splits),
+                    _parents(layout, manifest, data, network))  # fmt: skip
     parts_folder = layout.stage_resume(stem)
     if config.dry_run:
-        return _dry_run(_work(config, layout, data, splits, compute), output)
+        return _dry_run(_work(config, layout, data, splits, compute, network), output)
     if record.is_done(overwrite=config.overwrite, stale=[parts_folder]):
         shutil.rmtree(parts_folder, ignore_errors=True)  # left by a kill after the work was done
         return _outcome(output, record.content, "already done")
 
-    work = _work(config, layout, data, splits, compute)
+    work = _work(config, layout, data, splits, compute, network)
     record.begin(_request(config, splits) | {"precision": compute.precision, "reads": work.space},
                  seed=manifest["seed"] if manifest else None, device=compute.name)  # fmt: skip
     header = _header(work, manifest)
@@ -103,24 +112,44 @@ def run(config: ExtractFeaturesConfig, *, explicit: Collection[str] = (),
     return _outcome(output, content, "done")
 
 
-def _check_options(config: ExtractFeaturesConfig) -> None:
-    if config.run is None and not config.raw_pixels:
-        raise UsageError(
-            "give the run whose encoder is used, or --raw-pixels", hint="pretext extract-features runs/NAME"
-        )
-    if config.run is not None and config.raw_pixels:
-        raise UsageError(
-            "--raw-pixels uses no encoder: give no run with it", hint="pretext extract-features --raw-pixels"
-        )
+def _check_options(config: ExtractFeaturesConfig, explicit: Collection[str]) -> None:
+    given = [word for word, value in (("a run", config.run), ("--network", config.network),
+                                      ("--raw-pixels", config.raw_pixels or None)) if value is not None]  # fmt: skip
+    if not given:
+        raise UsageError("give the run whose encoder is used, or --network, or --raw-pixels",
+                         hint="pretext extract-features runs/NAME")  # fmt: skip
+    if len(given) > 1:
+        raise UsageError(f"features are of one thing: give either {' or '.join(given)}",
+                         hint="pretext extract-features runs/NAME")  # fmt: skip
+    if config.run is not None and "runs_dir" in explicit:
+        raise ConfigError("--runs-dir is read only without a run; its features go to the run's own folder")
+    if config.network is None:
+        return
+    if config.layer == LATENT:
+        raise UsageError("--network needs --layer: 1 to 4, or a node of torchvision's graph",
+                         hint=f"pretext extract-features --network {config.network} --layer 2")  # fmt: skip
+    if config.precision == "bf16":
+        raise ConfigError("--precision bf16 is for the encoders of runs; a --network computes in fp32")
 
 
 def _find(config: ExtractFeaturesConfig) -> tuple[RunLayout, dict[str, Any] | None]:
-    """The run's folder and its manifest; raw pixels have a folder of their own and no manifest of training."""
+    """The run's folder and its manifest; pixels and networks have a folder of their own and no manifest of training."""
     if config.run is not None:
         layout = find_run(config.run)
         return layout, require_done(layout.manifest, hint=f"run `pretext pretrain` again to finish {config.run}")
     data = open_data(find_data(config.data_dir, config.data))
-    return RunLayout(config.runs_dir / f"{data.name}-pixels"), None
+    name = "pixels" if config.network is None else NETWORKS[config.network].name
+    random = "-random" if config.network is not None and config.network_weights == "random" else ""
+    return RunLayout(config.runs_dir / f"{data.name}-{name}{random}"), None
+
+
+def _network(config: ExtractFeaturesConfig, data: DataSet, progress: Progress) -> FeatureNetwork | None:
+    """The network asked for, cut behind the layer; a dry run has it with random weights, so that it downloads nothing."""
+    if config.network is None:
+        return None
+    with show_download(progress) as tell:
+        return build_network(config.network, layers=[config.layer], weights_dir=config.weights_dir, progress=tell,
+                             weights="random" if config.dry_run else config.network_weights, offline=config.offline)  # fmt: skip
 
 
 def _data_name(config: ExtractFeaturesConfig, manifest: dict[str, Any] | None) -> str | None:
@@ -136,35 +165,50 @@ def _splits(config: ExtractFeaturesConfig, data: DataSet) -> list[str]:
 
 
 def _request(config: ExtractFeaturesConfig, splits: list[str]) -> dict[str, Any]:
-    unread = ("run", "data") if config.pool == "resize" else ("run", "data", "max_features")
+    unread = {"run", "data"} | ({"max_features"} if config.pool != "resize" else set())
+    unread |= {"network", "network_weights"} if config.network is None else {"raw_pixels", "pixel_size", "precision"}
     return {name: value for name, value in identity(config).items() if name not in unread} | {"splits": splits}
 
 
-def _parents(layout: RunLayout, manifest: dict[str, Any] | None, data: DataSet) -> list[Parent]:
+def _parents(layout: RunLayout, manifest: dict[str, Any] | None, data: DataSet,
+             network: FeatureNetwork | None) -> list[Parent]:  # fmt: skip
     parents = [Parent("data", str(data.layout.folder), data.fingerprint)]
     if manifest is not None:
         parents.append(
             Parent("checkpoint", str(layout.checkpoint), manifest["outputs"]["checkpoint.safetensors"]["sha256"])
         )
+    if network is not None:
+        parents.append(Parent("weights", network.name, network.facts["fingerprint"]))
     return parents
 
 
 @torch.inference_mode()
-def _work(config: ExtractFeaturesConfig, layout: RunLayout, data: DataSet, splits: list[str],
-          compute: Compute) -> Work:  # fmt: skip
+def _work(config: ExtractFeaturesConfig, layout: RunLayout, data: DataSet, splits: list[str], compute: Compute,
+          network: FeatureNetwork | None) -> Work:  # fmt: skip
     """Bring images and encoder together.
 
     Raises:
         ConfigError: If the encoder has no such layer, or sees images of another size.
     """
-    encoder = None if config.raw_pixels else _encoder(config, layout, data)
+    encoder = None if config.run is None else _encoder(config, layout, data)
     wanted = "rgb" if encoder is None else encoder.input_space
     rows = {name: rows_for(data, name, wanted, colour_changes=False) for name in splits}
     _, space = rows[splits[0]]
-    extract = _pixels(config, data) if encoder is None else _extractor(config, encoder, space, compute)
-    one = torch.zeros(1, 3, data.image_size, data.image_size, device=compute.device)
+    if encoder is not None:
+        read = _read_encoder(config, encoder, space, compute)
+    else:
+        read = _read_pixels(config, data) if network is None else _read_network(network, compute)
+
+    def extract(image01_BCHW: Tensor) -> Tensor:
+        return pool_map(read(image01_BCHW), config.pool, max_features=config.max_features)
+
+    try:
+        one = read(torch.zeros(1, 3, data.image_size, data.image_size, device=compute.device))
+    except ValueError as error:
+        raise ConfigError(f"data set {data.name}: {error}", hint="a larger --image-size of prepare-data") from error
     return Work(config, data, {name: images for name, (images, _) in rows.items()}, space, extract, compute,
-                num_features=extract(one).shape[1])  # fmt: skip
+                map_shape=tuple(one.shape[1:]) if one.ndim == 4 and config.pool == "flatten" else None,
+                num_features=pool_map(one, config.pool, max_features=config.max_features).shape[1], network=network)  # fmt: skip
 
 
 def _encoder(config: ExtractFeaturesConfig, layout: RunLayout, data: DataSet) -> Encoder:
@@ -177,32 +221,48 @@ def _encoder(config: ExtractFeaturesConfig, layout: RunLayout, data: DataSet) ->
     return encoder
 
 
-def _extractor(config: ExtractFeaturesConfig, encoder: Encoder, space: str, compute: Compute) -> Extractor:
+def _read_encoder(config: ExtractFeaturesConfig, encoder: Encoder, space: str, compute: Compute) -> Reader:
     encoder = encoder.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def extract(image01_BCHW: Tensor) -> Tensor:
+    def read(image01_BCHW: Tensor) -> Tensor:
         with compute.autocast():
-            output = encoder.encode(own_input(encoder, image01_BCHW, space), config.layer)
-        return pool_map(output, config.pool, max_features=config.max_features)
+            return encoder.encode(own_input(encoder, image01_BCHW, space), config.layer)
 
-    return extract
+    return read
 
 
-def _pixels(config: ExtractFeaturesConfig, data: DataSet) -> Extractor:
+def _read_network(network: FeatureNetwork, compute: Compute) -> Reader:
+    network = network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return lambda image01_BCHW: network(image01_BCHW)[0]
+
+
+def _read_pixels(config: ExtractFeaturesConfig, data: DataSet) -> Reader:
     side = min(config.pixel_size or data.image_size, data.image_size)
-    return lambda image01_BCHW: F.adaptive_avg_pool2d(image01_BCHW, side).flatten(1)
+    return lambda image01_BCHW: F.adaptive_avg_pool2d(image01_BCHW, side)
 
 
 def _header(work: Work, manifest: dict[str, Any] | None) -> dict[str, Any]:
     """What the features are of; a probe needs nothing else to describe its result."""
     facts, config = describe_run(manifest, work.data), work.config
-    layer: dict[str, Any] = {"layer": "pixels", "pixel_size": config.pixel_size}
-    if manifest:
-        layer = {"layer": config.layer, "pool": config.pool}
-        layer |= {"max_features": config.max_features} if config.pool == "resize" else {}
+    encoder: dict[str, Any] = {"layer": "pixels", "pixel_size": config.pixel_size}
+    if not config.raw_pixels:
+        encoder = {"layer": config.layer, "pool": config.pool}
+        encoder |= {"max_features": config.max_features} if config.pool == "resize" else {}
+    if work.network is not None:
+        random = config.network_weights == "random"
+        encoder |= {
+            "name": work.network.name,
+            "weights": config.network_weights,
+            "normalize": work.network.facts["normalize"],
+        }
+        facts |= {
+            "objective": {"name": "random" if random else "supervised ImageNet-1K"},
+            "network": work.network.facts,
+        }
     return facts | {
-        "encoder": {**facts["encoder"], **layer, "num_features": work.num_features},
+        "encoder": {**facts["encoder"], **encoder, "num_features": work.num_features},
         "checkpoint": manifest["outputs"]["checkpoint.safetensors"]["sha256"] if manifest else None,
+        "map_shape": work.map_shape and list(work.map_shape),
     }
 
 

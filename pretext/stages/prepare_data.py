@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +24,10 @@ from pretext.artifacts.shards import data_fingerprint, open_data
 from pretext.catalog import COLOR_SPACES, LAB_SPACES, SOURCES
 from pretext.config import identity
 from pretext.datasets.base import Rejected, Source
+from pretext.datasets.download import show_download
 from pretext.datasets.shard_jobs import Job, write_shards
 from pretext.errors import ConfigError, DataError, UsageError
-from pretext.progress import Progress, Silent, Task
+from pretext.progress import Progress, Silent
 from pretext.stage_configs import PrepareDataConfig
 from pretext.variants import choose_row
 
@@ -107,16 +107,7 @@ def _open_source(name: str, options: dict[str, Any], progress: Progress) -> Sour
     build = SOURCES[name].load()
     if "offline" not in options:
         return build(**options)
-    with ExitStack() as shown:
-        tasks: list[Task] = []
-
-        def tell(done: int, total: int | None) -> None:
-            if not tasks:
-                tasks.append(shown.enter_context(progress.task("downloading", total, "bytes")))
-            tasks[0].advance(done - told[0])
-            told[0] = done
-
-        told = [0]
+    with show_download(progress) as tell:
         return build(**options, progress=tell)
 
 

@@ -20,6 +20,7 @@ from pretext.registry import Variant
 from pretext.stage_configs import ProbeConfig
 from pretext.tasks.evaluation import Judged, few_label_rows, headline, score_folds, tell_headline
 from pretext.tasks.plans import FoldPlan, few_label_ids, few_label_plans, label_facts, plan_folds
+from pretext.tasks.probes import predictor_rows
 from pretext.training.device import resolve_compute
 from pretext.variants import choose_row
 
@@ -70,6 +71,8 @@ def run(config: ProbeConfig, *, explicit: Collection[str] = (), progress: Progre
         task.advance(len(few_plans))
     shown = train if test is None else test
     sections, predictions = score_folds(judged, shown.label_N, shown.ids)
+    if predictors := predictor_rows(judged, shown.label_N):
+        sections["predictors"] = predictors
     content = {
         "kind": probe_stem(config.kind), "protocol": _protocol(config, options, test is not None),
         **_described(header), **sections, "selected_on": selected_on,

@@ -8,8 +8,9 @@ from typing import Any
 
 from pretext import __version__
 from pretext.artifacts.atomic import file_sha256, write_bytes
-from pretext.artifacts.layout import MANIFEST, RunLayout, find_runs
+from pretext.artifacts.layout import MANIFEST, SCORE, RunLayout, find_runs
 from pretext.artifacts.manifest import Parent, Record, read_manifest
+from pretext.artifacts.scores import JUDGMENTS_FILE
 from pretext.config import identity
 from pretext.errors import ArtifactError
 from pretext.progress import Progress, Silent
@@ -26,6 +27,7 @@ from pretext.stage_configs import ReportConfig
 HTML, MARKDOWN = "report.html", "report.md"
 # Everything in a run's folder that a report shows; features and weights are behind the manifests that name them.
 READ = (MANIFEST, f"*.{MANIFEST}", "probe-*.json", "fine-tune-*.json", "*-predictions.parquet", "metrics.parquet",
+        f"{SCORE}.json", JUDGMENTS_FILE,
         *(f"{kind}.png" for kind in KINDS))  # fmt: skip
 
 

@@ -6,13 +6,13 @@ Letters beside the package's alphabet: F folds, n images of a fold, O outputs an
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, leaky_relu, one_hot
 
 from pretext.training.optim import Plateau, rate_scale
 from pretext.training.seeds import derive_seed
@@ -20,6 +20,8 @@ from pretext.training.seeds import derive_seed
 BETA1, BETA2, ADAM_EPS = 0.9, 0.999, 1e-8
 
 State = dict[str, Tensor]
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "leaky-relu": leaky_relu}
+LOSSES = ("cross-entropy", "one-hot")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,8 @@ class Recipe:
     seed: int
     dropouts: tuple[float, ...]
     widths: tuple[int, ...]
+    activation: str
+    loss: str
 
 
 def fold_generator(purpose: str, *, seed: int, fold: int, epoch: int, device: torch.device) -> torch.Generator:
@@ -51,15 +55,17 @@ def fold_generator(purpose: str, *, seed: int, fold: int, epoch: int, device: to
 
 
 def stacked_logits(
-    state: State, feature_FBD: Tensor, *, dropouts: Sequence[float] = (), keep_masks: Sequence[Tensor] | None = None
-) -> Tensor:
+    state: State, feature_FBD: Tensor, *, activation: str = "sigmoid", dropouts: Sequence[float] = (),
+    keep_masks: Sequence[Tensor] = (),
+) -> Tensor:  # fmt: skip
     """Logits of F heads, each on its own batch.
 
     Args:
         state: Stacked weights (F, O, I) and biases (F, O) of the head's linear layers, in order.
         feature_FBD: Each head's features.
+        activation: What follows each hidden layer, a key of `ACTIVATIONS`.
         dropouts: Dropout rate after each hidden layer.
-        keep_masks: For each hidden layer, (F, B, O): True for units that are kept. None for no dropout.
+        keep_masks: For each hidden layer, (F, B, O): True for units that are kept. Empty for no dropout.
 
     Returns:
         logit_FBK.
@@ -70,10 +76,17 @@ def stacked_logits(
         bias_FO = state[name.removesuffix("weight") + "bias"]
         hidden = torch.baddbmm(bias_FO[:, None], hidden, state[name].transpose(1, 2))
         if depth < len(names) - 1:
-            hidden = hidden.sigmoid()
-            if keep_masks is not None:
+            hidden = ACTIVATIONS[activation](hidden)
+            if keep_masks:
                 hidden = hidden * keep_masks[depth] / (1 - dropouts[depth])
     return hidden
+
+
+def image_losses(logit_BK: Tensor, label_B: Tensor, loss: str) -> Tensor:
+    """Each image's loss_B: its cross-entropy, or the mean over classes of its squared error from the one-hot label."""
+    if loss == "one-hot":
+        return (logit_BK - one_hot(label_B, logit_BK.shape[1])).square().mean(1)
+    return cross_entropy(logit_BK, label_B, reduction="none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +170,9 @@ def train_epoch(
         index_AB, counts_AB = draw.index_FTB[rows, t], draw.counts_FTB[rows, t]
         keep_masks = [mask[rows, t] for mask in draw.keep_masks]
         now = {name: value[rows].requires_grad_() for name, value in state.items()}
-        logit_ABK = stacked_logits(now, feature_ND[index_AB], dropouts=recipe.dropouts, keep_masks=keep_masks)
-        loss_AB = cross_entropy(logit_ABK.flatten(0, 1), label_N[index_AB].flatten(), reduction="none")
+        logit_ABK = stacked_logits(now, feature_ND[index_AB], activation=recipe.activation,
+                                   dropouts=recipe.dropouts, keep_masks=keep_masks)  # fmt: skip
+        loss_AB = image_losses(logit_ABK.flatten(0, 1), label_N[index_AB].flatten(), recipe.loss)
         loss_AB = loss_AB.view_as(counts_AB) * counts_AB
         # folds share nothing, so the gradient of the sum is each fold's own
         gradients = torch.autograd.grad((loss_AB.sum(dim=1) / counts_AB.sum(dim=1)).sum(), list(now.values()))

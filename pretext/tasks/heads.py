@@ -13,16 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from pretext.tasks.features import check_features, full_precision
 from pretext.tasks.folds import TrainSet, check_train_sets
 from pretext.tasks.head_training import (
+    LOSSES,
     FoldProgress,
     Recipe,
     State,
     draw_epoch,
     fold_generator,
+    image_losses,
     stacked_logits,
     train_epoch,
 )
@@ -32,6 +33,7 @@ from pretext.training.optim import Plateau
 HIDDEN: dict[str, tuple[tuple[int, float], ...]] = {"linear": (), "slides": ((128, 0.1), (128, 0.5))}
 SCHEDULES = ("constant", "cosine", "plateau")
 
+Kind = str | tuple[int, ...]
 SaveHeads = Callable[[State, dict[str, Any]], None]
 
 
@@ -45,6 +47,7 @@ class HeadFit:
         train_loss: Mean training loss of every epoch, dropout on.
         heldout_loss: Held-out loss after every epoch; empty if nothing was held out.
         stopped_early: Whether patience ran out before the epochs did.
+        activation: What follows its hidden layers.
     """
 
     state_dict: State
@@ -52,21 +55,24 @@ class HeadFit:
     train_loss: list[float]
     heldout_loss: list[float]
     stopped_early: bool
+    activation: str
 
     @torch.no_grad()
     def logits(self, feature_ND: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits of other images' features, (N, K), computed on the CPU."""
         stacked = {name: value[None] for name, value in self.state_dict.items()}
         with full_precision():
-            return stacked_logits(stacked, torch.tensor(feature_ND, dtype=torch.float32)[None])[0].numpy()
+            feature_1ND = torch.tensor(feature_ND, dtype=torch.float32)[None]
+            return stacked_logits(stacked, feature_1ND, activation=self.activation)[0].numpy()
 
 
-def build_head(kind: str, num_features: int, num_classes: int) -> nn.Sequential:
+def build_head(kind: Kind, num_features: int, num_classes: int) -> nn.Sequential:
     """Build a classifier head, randomly initialised from torch's global generator.
 
     Args:
         kind: "linear": one linear layer. "slides": Linear(D, 128)-Sigmoid-Dropout 0.1-Linear(128, 128)-Sigmoid-
-            Dropout 0.5-Linear(128, K), the slides' "2 fully connected layers".
+            Dropout 0.5-Linear(128, K), the slides' "2 fully connected layers". Or the widths of hidden layers with
+            LeakyReLU behind each, such as (64, 32); () is linear.
         num_features: D.
         num_classes: K.
 
@@ -76,16 +82,23 @@ def build_head(kind: str, num_features: int, num_classes: int) -> nn.Sequential:
     Raises:
         ValueError: If the kind is unknown.
 
-    Reference: Golmakani's slides and repository on PSE, downstream.py.
+    Reference: Golmakani's slides and repository on PSE, downstream.py; Pihlgren et al., arXiv:2302.04032.
     """
-    if kind not in HIDDEN:
-        raise ValueError(f"head must be one of {sorted(HIDDEN)}, got {kind!r}")
     layers: list[nn.Module] = []
     width = num_features
-    for units, rate in HIDDEN[kind]:
-        layers += [nn.Linear(width, units), nn.Sigmoid(), nn.Dropout(rate)]
+    for units, rate in _hidden_layers(kind):
+        layers.append(nn.Linear(width, units))
+        layers += [nn.Sigmoid(), nn.Dropout(rate)] if isinstance(kind, str) else [nn.LeakyReLU()]
         width = units
     return nn.Sequential(*layers, nn.Linear(width, num_classes))
+
+
+def _hidden_layers(kind: Kind) -> tuple[tuple[int, float], ...]:
+    if isinstance(kind, tuple):
+        return tuple((units, 0.0) for units in kind)
+    if kind not in HIDDEN:
+        raise ValueError(f"head must be one of {sorted(HIDDEN)}, got {kind!r}")
+    return HIDDEN[kind]
 
 
 def fit_heads(
@@ -93,8 +106,9 @@ def fit_heads(
     label_N: NDArray[np.integer],
     train_sets: Sequence[TrainSet],
     *,
-    kind: str,
+    kind: Kind,
     num_classes: int,
+    loss: str = "cross-entropy",
     epochs: int = 1000,
     lr: float = 1e-4,
     weight_decay: float = 0.0,
@@ -124,6 +138,7 @@ def fit_heads(
             last epoch, the schedule watching its training loss.
         kind: As `build_head`.
         num_classes: K.
+        loss: "cross-entropy", or "one-hot": the mean squared error from one-hot labels.
         epochs: Most passes over a fold's training images.
         lr: Learning rate.
         weight_decay: Added to the gradient as weight_decay x weights, as torch's Adam does.
@@ -163,11 +178,13 @@ def fit_heads(
     if len(folds) != len(train_sets) or len(set(folds)) < len(folds):
         raise ValueError(f"fold_numbers must be {len(train_sets)} different numbers, got {folds}")
     start = _start(kind, tensor_ND.shape[1], num_classes, folds, seed=seed, device=device)
+    dropped = _hidden_layers(kind) if isinstance(kind, str) else ()
     recipe = Recipe(
         epochs=epochs, lr=lr, weight_decay=weight_decay, batch_size=batch_size, patience=patience, grad_clip=grad_clip,
         schedule=schedule, warmup_epochs=warmup_epochs, plateau_factor=plateau_factor,
-        plateau_patience=plateau_patience, seed=seed, dropouts=tuple(rate for _, rate in HIDDEN[kind]),
-        widths=tuple(units for units, _ in HIDDEN[kind]),
+        plateau_patience=plateau_patience, seed=seed, dropouts=tuple(rate for _, rate in dropped),
+        widths=tuple(units for units, _ in dropped), activation="sigmoid" if isinstance(kind, str) else "leaky-relu",
+        loss=loss,
     )  # fmt: skip
     _check_recipe(recipe, save_every)
     if resume is None:
@@ -193,7 +210,7 @@ def fit_heads(
         draw = draw_epoch([trains[f] for f in active], [folds[f] for f in active], recipe, epoch=epoch, device=device)
         with full_precision():
             train_loss_F = train_epoch(state, moments, draw, tensor_ND, class_N, recipe, own_progress)
-            heldout_loss_F = _heldout_losses(state, tensor_ND, class_N, [heldouts[f] for f in active])
+            heldout_loss_F = _heldout_losses(state, tensor_ND, class_N, [heldouts[f] for f in active], recipe)
         for part, new in ((trained, state), (adam, moments)):
             for name, value in new.items():
                 part[name][rows] = value
@@ -213,13 +230,14 @@ def fit_heads(
         HeadFit(
             state_dict={name: value[f].cpu().clone() for name, value in best.items()}, best_epoch=fold.best_epoch,
             train_loss=fold.train_loss, heldout_loss=fold.heldout_loss, stopped_early=fold.stopped,
+            activation=recipe.activation,
         )
         for f, fold in enumerate(progress)
     ]  # fmt: skip
 
 
 def _start(
-    kind: str, num_features: int, num_classes: int, folds: Sequence[int], *, seed: int, device: torch.device
+    kind: Kind, num_features: int, num_classes: int, folds: Sequence[int], *, seed: int, device: torch.device
 ) -> tuple[State, State, State]:
     """Parameters, best parameters and Adam's moments, stacked over folds."""
     states = []
@@ -236,14 +254,16 @@ def _start(
 
 
 @torch.no_grad()
-def _heldout_losses(state: State, feature_ND: Tensor, label_N: Tensor, heldouts: Sequence[Tensor]) -> Tensor:
+def _heldout_losses(
+    state: State, feature_ND: Tensor, label_N: Tensor, heldouts: Sequence[Tensor], recipe: Recipe
+) -> Tensor:
     """Mean loss of each fold on its own held-out images, one fold after another: their numbers differ."""
     loss_F = torch.zeros(len(heldouts), dtype=torch.float64, device=feature_ND.device)
     for f, heldout in enumerate(heldouts):
         if len(heldout):
             own = {name: value[f : f + 1] for name, value in state.items()}
-            logit_nK = stacked_logits(own, feature_ND[heldout][None])[0]
-            loss_F[f] = cross_entropy(logit_nK.double(), label_N[heldout])
+            logit_nK = stacked_logits(own, feature_ND[heldout][None], activation=recipe.activation)[0]
+            loss_F[f] = image_losses(logit_nK.double(), label_N[heldout], recipe.loss).mean()
     return loss_F
 
 
@@ -274,5 +294,7 @@ def _check_recipe(recipe: Recipe, save_every: int) -> None:
             raise ValueError(f"{name} must be at least 1, got {value}")
     if not recipe.lr > 0:
         raise ValueError(f"lr must be positive, got {recipe.lr}")
+    if recipe.loss not in LOSSES:
+        raise ValueError(f"loss must be one of {list(LOSSES)}, got {recipe.loss!r}")
     if recipe.schedule not in SCHEDULES:
         raise ValueError(f"schedule must be one of {list(SCHEDULES)}, got {recipe.schedule!r}")

@@ -17,6 +17,8 @@ PANELS = {
     "extract-features": ["Arguments", "Data", "Encoder", "Machine", "Output"],
     "probe": ["Arguments", "Evaluation", "Optimisation", "Machine", "Output"],
     "fine-tune": ["Arguments", "Data", "Evaluation", "Optimisation", "Machine", "Output"],
+    "fit-metric": ["Arguments", "Data", "Metric", "Machine", "Output"],
+    "score-metric": ["Arguments", "Data", "Metric", "Machine", "Output"],
     "report": ["Arguments", "Output", "Machine"],
     "export": ["Arguments", "Output", "Machine"],
 }
@@ -121,7 +123,7 @@ class TestCommandHelp:
     ("command", "text"),
     [
         ("pretrain", "--sigma FLOAT Width of the Gaussian, px. [default: 4.0 (pse); 3.0 (pse-slides)]"),
-        ("pretrain", "--latent-dim INT Size of the encoder's output vector. [default: 256 (cnn); 1024 (resnet18)]"),
+        ("pretrain", "--latent-dim INT Size of the encoder's output vector. [default: 256 (cnn); 1024 (resnet18); 64 (conv-k4)]"),
         ("pretrain", "--epochs INT Passes over the images. [default: 50]"),
         ("pretrain", "--lr FLOAT Learning rate. [default: 0.001]"),
         ("pretrain", "[default: RUNS_DIR/DATA-ENCODER-LOSS-sSEED]"),
@@ -129,7 +131,7 @@ class TestCommandHelp:
                          "[default: 32 (shapes, cifar10, cifar100); 96 (stl10, folder)]"),
         ("prepare-data", "--offline <bool> Download nothing; name what is missing. "),
         ("probe", "[default: 1e-05,0.0001,0.001,0.01,0.1,1 (linear)]"),
-        ("probe", "--epochs INT Most epochs of the head. [default: 500 (mlp)]"),
+        ("probe", "--epochs INT Most epochs of the head. [default: 500 (mlp, mlp-seven)]"),
         ("extract-features", "--splits TEXT Splits to extract, separated by commas. [default: all]"),
         ("fine-tune", "[default: strong (full, scratch, as-coded-ft, as-coded-frozen); none (frozen, student, student-dae)]"),
     ],

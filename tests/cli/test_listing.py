@@ -25,7 +25,7 @@ class TestList:
         assert (outcome.code, outcome.err) == (0, "")
         blocks = outcome.out.strip().split("\n\n")
         assert [block.splitlines()[0] for block in blocks] == list(AXES)
-        assert len(AXES) == 7
+        assert len(AXES) == 9
 
     @pytest.mark.parametrize("axis", AXES)
     def test_one_axis_has_a_line_for_each_row(self, run_cli, axis):
@@ -46,13 +46,13 @@ class TestList:
         assert (outcome.code, outcome.out) == (3, "")
         assert outcome.err == (
             "error: axis 'los' is unknown; there are: sources, color-spaces, objectives, losses, encoders, probes, "
-            "protocols\n"
+            "protocols, networks, metrics\n"
             "hint: pretext list\n"
         )
 
     def test_json_of_one_axis(self, run_cli):
         rows = json.loads(run_cli("list", "losses", "--json").out)
-        assert [row["name"] for row in rows] == ["mse", "l1", "bce", "pse", "pse-slides", "cross-entropy", "regression"]
+        assert [row["name"] for row in rows] == list(AXES["losses"])
         assert rows[3]["options"] == {"sigma": 4.0, "truncate": 4.0, "padding": "symmetric", "residual": "abs"}
         assert all(row.keys() == {"name", "summary", "paper", "options"} for row in rows)
 

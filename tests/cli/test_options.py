@@ -23,6 +23,10 @@ from pretext.stage_configs import (
 
 SHARED = ("--overwrite", "--dry-run", "--study", "--json", "--quiet", "--debug")
 # The command line is an interface: a change here is a decision, and breaks somebody's Makefile.
+JUDGMENTS = (
+    "JUDGMENTS", "--layout", "--image-size", "--split", "--network", "--network-weights", "--layer", "--normalize",
+    "--seed", "--weights-dir", "--offline", "--batch-size", "--device", "--runs-dir", "--out", *SHARED,
+)  # fmt: skip
 OPTIONS = {
     "prepare-data": (
         "SOURCE", "PATH", "--root", "--name", "--image-size", "--limit", "--num-unlabeled", "--num-train", "--num-test",
@@ -30,14 +34,17 @@ OPTIONS = {
     ),
     "pretrain": (
         "--data", "--data-dir", "--split", "--val-fraction", "--objective", "--loss", "--sigma", "--truncate",
-        "--padding", "--residual", "--rebalance", "--color-space", "--target-size", "--noise", "--noise-level",
+        "--padding", "--residual", "--rebalance", "--loss-network", "--loss-network-weights", "--layer", "--layer-weights",
+        "--normalize", "--channel-weights", "--quality", "--quality-weight", "--pixel-loss", "--pixel-weight", "--features",
+        "--weights-dir", "--offline", "--color-space", "--target-size", "--noise", "--noise-level",
         "--encoder", "--width", "--latent-dim", "--stem", "--init-from",
         "--epochs", "--batch-size", "--accumulate", "--optimizer", "--lr", "--weight-decay", "--schedule",
         "--gamma", "--warmup-epochs", "--grad-clip", "--patience", "--augment", "--seed", "--device", "--precision",
         "--runs-dir", "--out", "--keep", "--save-every", "--log-every", *SHARED,
     ),
     "extract-features": (
-        "RUN", "--data", "--data-dir", "--splits", "--raw-pixels", "--pixel-size", "--layer", "--pool", "--max-features",
+        "RUN", "--data", "--data-dir", "--splits", "--network", "--network-weights", "--weights-dir", "--offline",
+        "--raw-pixels", "--pixel-size", "--layer", "--pool", "--max-features",
         "--batch-size",
         "--device", "--precision", "--runs-dir", *SHARED,
     ),
@@ -50,6 +57,8 @@ OPTIONS = {
         "--draws", "--unstratified", "--augment", "--epochs", "--batch-size", "--lr", "--weight-decay", "--schedule",
         "--warmup-epochs", "--grad-clip", "--patience", "--seed", "--device", "--precision", "--save-every", *SHARED,
     ),
+    "fit-metric": (*JUDGMENTS, "--strengths", "--k"),
+    "score-metric": (*JUDGMENTS, "--metric", "--sigma", "--layer-weights", "--channel-weights"),
     "report": ("RUNS", "--title", "--out", *SHARED),
     "export": ("RUN", "--format", "--out", *SHARED),
     "list": ("AXIS", "--json"),
@@ -189,7 +198,7 @@ class TestStudyFile:
         assert outcome.err.splitlines() == [
             "error: unknown key 'epoch'; did you mean 'epochs'?",
             "error: --latent-dim must be a whole number, got 'many'",
-            "error: --encoder must be one of cnn, resnet18, conv4, simplenet5, simplenet13, alexnet-fcn, resnet18-fcn, "
+            "error: --encoder must be one of cnn, resnet18, conv-k4, conv4, simplenet5, simplenet13, alexnet-fcn, resnet18-fcn, "
             "got 'cn'; did you mean 'cnn'?",
             "error: --lr must be a finite number, got nan",
         ]

@@ -34,7 +34,7 @@ def clusters(spread, seed):
 
 def score(row, folder, feature, label, test, test_label):
     plans, _ = plan_folds(label, [[]] * len(label), folds="kfold", k=3, seed=0, has_test=test is not None)
-    options = {**row.reads, **({"epochs": 60, "lr": 1e-2} if row.name == "mlp" else {})}
+    options = {**row.reads, **({"epochs": 60, "lr": 1e-2} if "epochs" in row.reads else {})}
     shared = {"num_classes": NUM_CLASSES, "seed": 0, "device": torch.device("cpu"), "folder": folder}
     judged = row.load()(feature, label, test, plans, **shared, **options)
     shown = test_label if test is not None else label
@@ -63,7 +63,7 @@ def test_few_labels_are_answered_one_a_plan(row, folder):
     feature, label = clusters(0.1, seed=0)
     test, _ = clusters(0.1, seed=1)
     plans = few_label_plans(label, (1, 4), draws=2, seed=0, stratified=True, has_test=True)
-    options = {**row.reads, **({"epochs": 20} if row.name == "mlp" else {})}
+    options = {**row.reads, **({"epochs": 20} if "epochs" in row.reads else {})}
     judged = row.load()(feature, label, test, [few.plan for few in plans], num_classes=NUM_CLASSES, seed=0,
                         device=torch.device("cpu"), folder=folder, **options)  # fmt: skip
     assert [answer.logit_NK.shape for answer in judged] == [(len(test), NUM_CLASSES)] * 4

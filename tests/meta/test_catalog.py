@@ -5,11 +5,11 @@ import inspect
 
 import pytest
 
-from pretext.catalog import AXES, ENCODERS, OBJECTIVES, SPLIT_ENCODERS
+from pretext.catalog import AXES, ENCODERS, LOSSES, OBJECTIVES, SPLIT_ENCODERS
 from pretext.config import resolve
 from pretext.objectives.color_task import WIRINGS
-from pretext.stage_configs import FineTuneConfig, PrepareDataConfig, PretrainConfig, ProbeConfig
-from pretext.stages import pretrain
+from pretext.objectives.job import READ_HERE
+from pretext.stage_configs import FineTuneConfig, PrepareDataConfig, PretrainConfig, ProbeConfig, ScoreMetricConfig
 from pretext.tasks.protocols import Protocol
 from pretext.variants import CHOOSERS
 
@@ -17,24 +17,30 @@ NAMES = {
     "sources": ["shapes", "stl10", "cifar10", "cifar100", "folder"],
     "color-spaces": ["rgb", "lab", "lab-rescaled", "lab-rescaled-all", "lab-313", "lab-gamut"],
     "objectives": ["autoencode", "denoise", "split-brain", "colorize", "predict-light", "cross-channel",
-                   "two-colorizers", "random"],
-    "losses": ["mse", "l1", "bce", "pse", "pse-slides", "cross-entropy", "regression"],
-    "encoders": ["cnn", "resnet18", "conv4", "simplenet5", "simplenet13", "alexnet-fcn", "resnet18-fcn"],
-    "probes": ["linear", "knn", "mlp"],
+                   "two-colorizers", "predict-features", "random"],
+    "losses": ["mse", "l1", "bce", "pse", "pse-slides", "perceptual", "lpips", "no-reference", "cross-entropy", "regression"],
+    "encoders": ["cnn", "resnet18", "conv-k4", "conv4", "simplenet5", "simplenet13", "alexnet-fcn", "resnet18-fcn"],
+    "probes": ["linear", "knn", "mlp", "mlp-seven"],
     "protocols": ["full", "frozen", "scratch", "as-coded-ft", "as-coded-frozen", "student", "student-dae"],
+    "networks": ["alexnet", "vgg11", "vgg16", "vgg16_bn", "vgg19", "densenet121", "resnet18", "resnet50",
+                 "resnext50_32x4d", "googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1", "efficientnet_b0",
+                 "efficientnet_b7"],
+    "metrics": ["mse", "l1", "pse", "ssim", "ms-ssim", "perceptual", "lpips"],
 }  # fmt: skip
 STAGE = {
     "sources": PrepareDataConfig, "color-spaces": PretrainConfig, "objectives": PretrainConfig, "losses": PretrainConfig, "encoders": PretrainConfig,
-    "probes": ProbeConfig, "protocols": FineTuneConfig,
+    "probes": ProbeConfig, "protocols": FineTuneConfig, "networks": ScoreMetricConfig, "metrics": ScoreMetricConfig,
 }  # fmt: skip
 # What a stage hands to a builder beside the options that its row reads and the arguments that it fixes.
 HANDED = {
     "sources": {"seed", "progress"}, "color-spaces": set(), "objectives": {"setting"}, "losses": set(),
     "encoders": {"image_size"},
     "probes": {"feature_ND", "label_N", "test_MD", "plans", "num_classes", "seed", "device", "folder"},
+    "networks": {"layers", "weights", "weights_dir", "offline", "normalize", "seed", "progress"},
+    "metrics": {"weights_dir", "offline", "seed", "progress"},
 }  # fmt: skip
 # Read by the stage itself, which hands on what it makes of it.
-STAGE_READS = {"objectives": set(pretrain.STAGE_READS)}
+STAGE_READS = {"objectives": set(READ_HERE), "losses": {"features"}}
 ROWS = [(axis, row) for axis, table in AXES.items() for row in table.values()]
 each_row = pytest.mark.parametrize(("axis", "row"), ROWS, ids=[f"{axis}-{row.name}" for axis, row in ROWS])
 built = pytest.mark.parametrize(
@@ -45,12 +51,14 @@ built = pytest.mark.parametrize(
 
 def test_the_rows_of_every_axis_are_these():
     assert {axis: list(table) for axis, table in AXES.items()} == NAMES
-    assert len(ROWS) == 43
+    assert len(ROWS) == 71
 
 
 def test_every_axis_is_chosen_by_an_option_of_its_stage():
-    assert list(CHOOSERS.values()) == list(AXES.values())
-    for option, (axis, table) in zip(CHOOSERS, AXES.items(), strict=True):
+    # a network may be a run of the user's as well, so its option takes any name
+    axes = {axis: table for axis, table in AXES.items() if axis != "networks"}
+    assert list(CHOOSERS.values()) == list(axes.values())
+    for option, (axis, table) in zip(CHOOSERS, axes.items(), strict=True):
         fields = {field.name: field for field in dataclasses.fields(STAGE[axis])}
         assert fields[option].metadata["choices"] == tuple(table)
         assert table.axis == option.replace("_", "-")
@@ -98,8 +106,11 @@ def test_its_target_is_there(axis, row):
 
 
 def parameters_of(row):
-    target = row.load()
-    return inspect.signature(target).parameters
+    """The builder's, and those of the one that it hands the rest of its keywords to."""
+    parameters = dict(inspect.signature(row.load()).parameters)
+    if "anchor" in parameters:
+        parameters |= inspect.signature(LOSSES["lpips"].load()).parameters
+    return parameters
 
 
 @built
@@ -130,7 +141,7 @@ def test_a_default_in_a_row_is_the_builders_own(axis, row):
 
 
 def test_a_preset_differs_from_the_row_it_is_a_preset_of():
-    presets = [(axis, row) for axis, row in ROWS if row.fixed]
+    presets = [(axis, row) for axis, row in ROWS if row.fixed and axis != "networks"]
     assert [row.name for _, row in presets] == [
         "split-brain", "colorize", "predict-light", "cross-channel", "two-colorizers", "pse-slides",
     ]  # fmt: skip

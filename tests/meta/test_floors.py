@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ FLOORS = [
     {"catalog", "published"},
     {"stage_configs", "variants", "artifacts", "color"},
     {"datasets", "encoders", "losses", "augment", "statistics"},
-    {"training"},
+    {"training", "perceptual"},
     {"objectives", "tasks", "reports"},
     {"stages"},
     {"cli"},
@@ -25,6 +26,8 @@ FLOORS = [
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 HEAVY = {"torch", "torchvision", "matplotlib", "sklearn", "skimage"}
+TABLES = {"catalog", "stage_configs"}  # a row or an option more is no second purpose
+WEIGHTS = Path("perceptual/weights.py")  # published weights come as pickles of tensors, read as nothing else
 LIGHT_ROOMS = {"errors", "registry", "config", "progress", "catalog", "stage_configs", "variants", "published", "cli"}
 
 
@@ -78,7 +81,10 @@ def test_no_pickle_and_no_unsafe_load(path):
         m for m, _ in imports_of(path) if m.split(".")[0] in {"pickle", "dill", "cloudpickle", "joblib", "marshal"}
     ]
     source = path.read_text(encoding="utf-8")
-    assert "torch.load(" not in source
+    if (loads := source.count("torch.load(")) and path.relative_to(PACKAGE) == WEIGHTS:
+        assert loads == len(re.findall(r"torch\.load\([^()]*weights_only=True\)", source))  # the readers of .pth
+    else:
+        assert not loads
     assert "allow_pickle=True" not in source
 
 
@@ -86,4 +92,5 @@ def test_no_pickle_and_no_unsafe_load(path):
 def test_files_stay_readable(path):
     text = path.read_text(encoding="utf-8")
     assert text.isascii(), "comments and code are ASCII"
-    assert len(text.splitlines()) <= 330, "a file this long has a second purpose"
+    limit = 450 if path.stem in TABLES else 330
+    assert len(text.splitlines()) <= limit, "a file this long has a second purpose"

@@ -51,7 +51,7 @@ class TestChoosePretraining:
             ({"stem": "7x7"}, "--stem is read only with --encoder resnet18 or alexnet-fcn; chosen is --objective autoencode, "
                               "--encoder cnn, --loss mse"),
             ({"objective": "random", "loss": "mse"}, "--loss is read only with --objective autoencode or denoise "
-             "or split-brain or colorize or predict-light or cross-channel or two-colorizers; chosen is --objective random, "
+             "or split-brain or colorize or predict-light or cross-channel or two-colorizers or predict-features; chosen is --objective random, "
              "--encoder cnn"),
         ],
     )  # fmt: skip
@@ -96,7 +96,7 @@ class TestWhatFits:
         ("given", "line"),
         [
             ({"loss": "cross-entropy"},
-             "--objective autoencode works with --loss mse or l1 or bce or pse or pse-slides; chosen is cross-entropy"),
+             "--objective autoencode works with --loss mse or l1 or bce or pse or pse-slides or perceptual or lpips or no-reference; chosen is cross-entropy"),
             ({"objective": "split-brain", "loss": "mse"},
              "--objective split-brain works with --loss cross-entropy or regression; chosen is mse"),
             ({"objective": "colorize", "encoder": "cnn"},
@@ -162,7 +162,9 @@ class TestChooseRow:
         assert row.name == "stl10"
 
     def test_a_probe_refuses_another_probes_option(self):
-        with pytest.raises(ConfigError, match="--lr is read only with --kind mlp; chosen is --kind linear"):
+        with pytest.raises(
+            ConfigError, match="--lr is read only with --kind mlp or mlp-seven; chosen is --kind linear"
+        ):
             row_of(ProbeConfig, "kind", run="r", lr=0.1)
         row, options = row_of(ProbeConfig, "kind", run="r", kind="knn", neighbours="3,4")
         assert (row.name, options) == ("knn", {"neighbours": (3, 4)})
@@ -185,7 +187,7 @@ class TestDefaultText:
     def test_values_of_several_rows(self):
         assert default_text("sigma", ["loss", "encoder"]) == "4.0 (pse); 3.0 (pse-slides)"
         assert default_text("loss", ["objective"]) == (
-            "mse (autoencode); bce (denoise); cross-entropy (split-brain, colorize, predict-light, cross-channel, "
+            "mse (autoencode, predict-features); bce (denoise); cross-entropy (split-brain, colorize, predict-light, cross-channel, "
             "two-colorizers)"
         )
 

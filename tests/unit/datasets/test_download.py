@@ -3,11 +3,12 @@
 import hashlib
 import os
 import threading
+from contextlib import nullcontext
 
 import pytest
 
 from pretext.datasets import download
-from pretext.datasets.download import fetch
+from pretext.datasets.download import fetch, show_download
 from pretext.errors import DataError
 
 CONTENT = bytes(range(256)) * 4096  # what the server holds
@@ -29,6 +30,17 @@ def test_a_file_arrives_whole_and_tells_its_progress(server, tmp_path, checksum)
     assert [done for done, _ in told] == sorted({done for done, _ in told})
     assert os.listdir(tmp_path) == ["set.tar.gz"]
     assert server.requests == [None]
+
+
+def test_the_first_digits_of_a_sha256_are_enough_and_are_looked_at(server, tmp_path):
+    short, wrong = SHA256[: len("sha256:") + 8], SHA256[: len("sha256:") + 7] + ("0" if SHA256[14] != "0" else "1")
+    to = get(server, tmp_path / "net.pth", checksum=short)
+    assert to.read_bytes() == CONTENT
+    assert get(server, to, checksum=short, offline=True) == to
+    with pytest.raises(DataError, match=f"has {SHA256}, expected {wrong}"):
+        get(server, to, checksum=wrong)
+    with pytest.raises(DataError, match=f"arrived with {SHA256}, expected {wrong}"):
+        get(server, tmp_path / "other.pth", checksum=wrong)
 
 
 def test_a_file_that_is_there_is_verified_and_not_fetched(server, tmp_path):
@@ -176,7 +188,7 @@ def test_other_addresses_are_refused(tmp_path, url):
         fetch(url, tmp_path / "a", checksum=MD5, offline=False)
 
 
-@pytest.mark.parametrize("checksum", ["sha1:00", "00", "md5:"])
+@pytest.mark.parametrize("checksum", ["sha1:00", "00", "md5:", MD5[:-1], SHA256[: len("sha256:") + 7], SHA256 + "0"])
 def test_other_checksums_are_refused(tmp_path, checksum):
     with pytest.raises(ValueError, match=f"got {checksum}"):
         fetch("http://example.org/a", tmp_path / "a", checksum=checksum, offline=False)
@@ -209,3 +221,24 @@ def test_silence_in_the_middle_is_taken_up_where_it_broke(server, tmp_path):
     finally:
         lock.set()
     assert server.requests == [None, "bytes=1000-"]
+
+
+def test_a_download_is_shown_from_its_first_bytes_on_and_not_without_any(server, tmp_path):
+    shown = []
+
+    class Shown:
+        def task(self, label, total, unit, *, done=0):
+            shown.append((label, total, unit))
+            return nullcontext(self)
+
+        def advance(self, amount=1, **facts):
+            shown.append(amount)
+
+    with show_download(Shown()) as tell:
+        get(server, tmp_path / "set.tar.gz", progress=tell)
+        get(server, tmp_path / "set.tar.gz", progress=tell)
+    assert shown[0] == ("downloading", len(CONTENT), "bytes")
+    assert sum(shown[1:]) == len(CONTENT)
+    with show_download(Shown()):
+        pass
+    assert shown.count(shown[0]) == 1

@@ -1,0 +1,89 @@
+"""How well a metric agrees with people: `score.json`, and `score-judgments.parquet` with a row per judgment.
+
+The first holds, with shares and correlations as numbers:
+
+    schema      1
+    kind        "score-metric"
+    judgments   {name, layout, kind: "triplets" | "ratings" | "pairs", split, num, num_images, fingerprint, image_size}
+    metric      {name, word, ...facts}; the word differs where settings do, such as "lpips-vgg16-published"
+    scores      for triplets {two_afc}, for ratings {srcc, plcc, krcc}, for pairs {jnd_map}, each {value, ci95}; the
+                interval is [low, high] over references, null where there is only one
+    human       of triplets {ceiling, majority}: how often one judge agrees with another, and at most a metric with a judge
+    saw         what its network was trained on, or null
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pretext.artifacts.atomic import read_json
+from pretext.artifacts.layout import SCORE, RunLayout
+from pretext.errors import ArtifactError
+
+SCHEMA, KIND = 1, "score-metric"
+JUDGMENTS_FILE = "score-judgments.parquet"
+# By the kind of judgments: the score that stands for a metric, and what there is of each judgment.
+JUDGED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "triplets": ("two_afc", ("group", "agreement")), "ratings": ("srcc", ("group", "distance", "score")),
+    "pairs": ("jnd_map", ("group", "distance", "same_share")),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One metric's score: the file's content, and the columns of `JUDGED`, a value per judgment."""
+
+    content: Mapping[str, Any]
+    columns: Mapping[str, NDArray[Any]]
+
+    @property
+    def kind(self) -> str:
+        """What was judged: triplets, ratings or pairs."""
+        return str(self.content["judgments"]["kind"])
+
+    @property
+    def main(self) -> Mapping[str, Any]:
+        """The value and interval of the score that stands for the metric."""
+        found: Mapping[str, Any] = self.content["scores"][JUDGED[self.kind][0]]
+        return found
+
+
+def read_score(folder: Path) -> Score:
+    """Read a metric's score.
+
+    Raises:
+        ArtifactError: If a file is missing, broken, or not what the schema says.
+    """
+    path = RunLayout(folder).result(SCORE)
+    content = read_json(path)
+    if not isinstance(content, dict) or (content.get("schema"), content.get("kind")) != (SCHEMA, KIND):
+        raise ArtifactError(f"{path} is no score of schema {SCHEMA}")
+    try:
+        judgments, scores = content["judgments"], content["scores"]
+        main, columns = JUDGED[judgments["kind"]]
+        parts = [judgments[name] for name in ("name", "fingerprint", "split", "layout")] + [content["metric"]["word"]]
+        numbers = [judgments["num"], scores[main]["value"], *(scores[main]["ci95"] or ())]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{path} is no score of schema {SCHEMA}: {error!r}") from error
+    if not all(isinstance(part, str) for part in parts) or not all(isinstance(part, (int, float)) for part in numbers):
+        raise ArtifactError(f"{path} is no score of schema {SCHEMA}: a part has the wrong type")
+    table = _read_table(folder / JUDGMENTS_FILE, columns)
+    if table.num_rows != judgments["num"]:
+        raise ArtifactError(f"{path} tells of {judgments['num']} judgments, {JUDGMENTS_FILE} of {table.num_rows}")
+    return Score(content, {column: table[column].to_numpy() for column in columns})
+
+
+def _read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=list(columns))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} does not exist") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ArtifactError(f"{path} can't be read as Parquet with {', '.join(columns)}: {error}") from error

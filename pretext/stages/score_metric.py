@@ -1,0 +1,118 @@
+"""`score-metric`: how well a distance between images agrees with what people said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pretext.artifacts.atomic import read_json, write_json
+from pretext.artifacts.layout import RunLayout
+from pretext.artifacts.manifest import Record
+from pretext.perceptual.metrics import Metric
+from pretext.perceptual.pairs import compare_pairs, index_pairs
+from pretext.perceptual.scoring import (
+    Opened,
+    ceilings,
+    made_from,
+    metric_word,
+    open_judgments,
+    request_of,
+    score_distances,
+    told_as_options,
+    write_judged,
+)
+from pretext.progress import Progress, Silent, Task
+from pretext.stage_configs import ScoreMetricConfig
+from pretext.training.device import resolve_compute
+from pretext.variants import choose_row
+
+SCHEMA = 1
+STEM = "score"
+
+
+def run(config: ScoreMetricConfig, *, explicit: Collection[str] = (),
+        progress: Progress | None = None) -> dict[str, Any]:  # fmt: skip
+    """Score a metric against human judgments; see `ScoreMetricConfig` for the options.
+
+    `score.json` holds, with 2AFC scores as fractions in 0..1:
+
+        schema      1
+        kind        "score-metric"
+        judgments   {name, layout, kind, split, num, num_images, fingerprint, image_size}
+        metric      {name, word, ...what its `facts` are}
+        scores      by name {value, ci95: [low, high] | null}: two_afc of triplets; srcc, plcc, krcc of ratings; jnd_map
+                    of pairs. Intervals are bootstraps over references.
+        human       of triplets {ceiling, majority}: how well one person, and the best of all metrics, would score; or null
+        saw         what the metric's network was trained on, or null
+        seed        of random weights and bootstrap
+        parents     list of {kind, path, fingerprint}
+        notes       sentences a reader must know
+
+    Args:
+        config: The options.
+        explicit: Which of them the user gave; one that the metric does not read is then an error.
+        progress: Where progress goes.
+
+    Returns:
+        The result file, status, and scores for the terminal.
+
+    Raises:
+        PretextError: For anything wrong with the options, the judgments, the networks or the disk.
+    """
+    progress = progress or Silent()
+    row, options = choose_row(config, "metric", explicit)
+    word = metric_word(row.name, options, config.seed)
+    opened = open_judgments(config, config.split)
+    other = "" if config.split == "test" else f"-{config.split.replace('/', '+')}"
+    folder = config.out or config.runs_dir / f"{opened.facts['name']}-{word}{other}"
+    layout = RunLayout(folder)
+    output, table = layout.result(STEM), folder / "score-judgments.parquet"
+    parents = [opened.parent, *made_from(options)]
+    request = request_of(config, options)
+    record = Record(layout.record(STEM), "score-metric", request, parents)
+    pair_P2, rows = index_pairs(opened.judgments)
+    if config.dry_run:
+        return {"output": str(output), "status": "dry run", "reads": str(config.judgments), "options": options,
+                "images": opened.facts["num_images"], "pairs": len(pair_P2)}  # fmt: skip
+    if record.is_done(overwrite=config.overwrite):
+        return _outcome(output, "already done")
+
+    compute = resolve_compute(config.device)
+    with told_as_options():
+        metric: Metric = row.load()(**options, weights_dir=config.weights_dir, offline=config.offline, seed=config.seed)
+        metric = metric.to(compute.device)
+        # What the metric does not take is found with one pair, before anything is written.
+        _compare(config, opened, metric, pair_P2[:1], compute.device, Silent())
+        record.begin(request | {"metric_facts": metric.facts}, seed=config.seed, device=compute.name)
+        with progress.task(f"comparing {opened.facts['name']}", len(pair_P2), "pairs") as task:
+            distance_P = _compare(config, opened, metric, pair_P2, compute.device, task).astype(np.float64)
+    distances = [distance_P[row_N] for row_N in rows]
+    content: dict[str, Any] = {
+        "schema": SCHEMA, "kind": "score-metric", "judgments": opened.facts,
+        "metric": {**metric.facts, "name": row.name, "word": word},
+        "scores": score_distances(opened.judgments, distances, seed=config.seed), "human": ceilings(opened.judgments),
+        "saw": metric.facts.get("saw"), "seed": config.seed, "parents": [parent.as_json() for parent in parents],
+        "notes": [],
+    }  # fmt: skip
+    write_judged(table, opened.judgments, distances)
+    write_json(output, content)
+    record.finish([output, table], summary={name: score["value"] for name, score in content["scores"].items()})
+    return _outcome(output, "done")
+
+
+def _compare(config: ScoreMetricConfig, opened: Opened, metric: Metric, pair_P2: np.ndarray, device: Any,
+             task: Task) -> np.ndarray:  # fmt: skip
+    return compare_pairs(opened.judgments.image_paths, pair_P2, embed=metric.embed, compare=metric.distance,
+                         image_size=config.image_size, batch_size=config.batch_size, device=device, task=task)  # fmt: skip
+
+
+def _outcome(output: Path, status: str) -> dict[str, Any]:
+    content = read_json(output)
+    outcome = {"output": str(output), "status": status, "metric": content["metric"]["word"],
+               "judgments": content["judgments"]["num"]}  # fmt: skip
+    for name, score in content["scores"].items():
+        outcome |= {name: score["value"], f"{name} 95 % interval": score["ci95"]}
+    return outcome | {"human": content["human"], "the network saw": content["saw"]}
