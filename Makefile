@@ -31,10 +31,11 @@ test-all: install ## the tests, with the slow ones
 test-gpu: install ## the tests that need CUDA
 	$(BIN)/python -m pytest -q -m gpu
 
-bench: install ## what PSE, Lab conversion and prepared colours cost beside the plain ways
+bench: install ## what PSE, perceptual losses, Lab conversion and prepared colours cost beside the plain ways
 	$(BIN)/python tests/bench/bench_pse.py
 	$(BIN)/python tests/bench/bench_color.py
 	$(BIN)/python tests/bench/bench_prepare.py
+	$(BIN)/python tests/bench/bench_perceptual.py
 
 check: install ## lint, format and types; changes nothing
 	$(BIN)/ruff check pretext tests examples

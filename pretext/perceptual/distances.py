@@ -44,7 +44,7 @@ def lpips_terms(features_x: Sequence[Tensor], features_y: Sequence[Tensor]) -> l
     Reference: Zhang, Isola, Efros, Shechtman, Wang 2018, "The Unreasonable Effectiveness of Deep Features as a
         Perceptual Metric", arXiv:1801.03924, eq. 1.
     """
-    _check_layers(features_x, features_y)
+    check_layers(features_x, features_y)
     return [_mean_square(unit_features(x) - unit_features(y), (2, 3)) for x, y in zip(features_x, features_y)]
 
 
@@ -93,7 +93,7 @@ def feature_distance(
     Reference: Pihlgren et al. 2023, "A Systematic Performance Analysis of Deep Perceptual Loss Networks",
         arXiv:2302.04032.
     """
-    _check_layers(features_x, features_y)
+    check_layers(features_x, features_y)
     weights = check_layer_weights(layer_weights, len(features_x))
     return _total([weight * squared_distance(x, y) for weight, x, y in zip(weights, features_x, features_y)])
 
@@ -173,7 +173,7 @@ def _image_pair(name: str, x01_BCHW: Tensor, y01_BCHW: Tensor, smallest: int) ->
     return x01_BCHW.float(), y01_BCHW.float()
 
 
-def _check_layers(features_x: Sequence[Tensor], features_y: Sequence[Tensor]) -> None:
+def check_layers(features_x: Sequence[Tensor], features_y: Sequence[Tensor]) -> None:
     shapes_x, shapes_y = ([tuple(feature.shape) for feature in features] for features in (features_x, features_y))
     if shapes_x != shapes_y or not shapes_x or any(len(shape) != 4 for shape in shapes_x):
         raise ValueError(f"features must be (B, C, H, W) of the same layers, got {shapes_x} and {shapes_y}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pretext.catalog import LOSSES
 from pretext.datasets.download import Progress
@@ -16,7 +17,13 @@ from pretext.errors import ConfigError
 from pretext.losses.operands import check_pair, without_autocast
 from pretext.losses.pixel import mse
 from pretext.perceptual.channel_weights import find_channels
-from pretext.perceptual.distances import check_layer_weights, feature_distance, lpips_distance, ssim_distance
+from pretext.perceptual.distances import (
+    check_layer_weights,
+    check_layers,
+    feature_distance,
+    lpips_distance,
+    ssim_distance,
+)
 from pretext.perceptual.frozen import Frozen
 from pretext.perceptual.networks import FeatureNetwork, build_network
 
@@ -43,6 +50,10 @@ class NetworkLoss(nn.Module):
     def distance(self, features_x: Sequence[Tensor], features_y: Sequence[Tensor]) -> Tensor:
         """distance_B between the features of two batches."""
         raise NotImplementedError
+
+    def mean_distance(self, features_x: Sequence[Tensor], features_y: Sequence[Tensor]) -> Tensor:
+        """The mean of `distance` over the batch."""
+        return self.distance(features_x, features_y).mean()
 
     def forward(
         self, prediction_BCHW: Tensor, target_BCHW: Tensor, target_features: Sequence[Tensor] | None = None
@@ -79,7 +90,7 @@ class NetworkLoss(nn.Module):
             with torch.no_grad():
                 target_features = self.network(target_BCHW)
         target_features = [feature.detach() for feature in target_features]
-        terms = {self.term: self.distance(self.network(prediction_BCHW), target_features).mean()}
+        terms = {self.term: self.mean_distance(self.network(prediction_BCHW), target_features)}
         if self.pixel is not None:
             terms[str(self.pixel_loss)] = self.pixel(prediction_BCHW, target_BCHW)
         return terms
@@ -115,6 +126,12 @@ class PerceptualLoss(NetworkLoss):
 
     def distance(self, features_x: Sequence[Tensor], features_y: Sequence[Tensor]) -> Tensor:
         return feature_distance(features_x, features_y, self.layer_weights)
+
+    def mean_distance(self, features_x: Sequence[Tensor], features_y: Sequence[Tensor]) -> Tensor:
+        """The same as `distance` and then the mean, at half of their time."""
+        check_layers(features_x, features_y)
+        return torch.stack([weight * F.mse_loss(x, y.to(x.dtype)) for weight, x, y in
+                            zip(self.layer_weights, features_x, features_y, strict=True)]).sum()  # fmt: skip
 
 
 class LPIPSLoss(NetworkLoss):

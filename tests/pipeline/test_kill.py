@@ -14,6 +14,7 @@ import shutil
 import time
 
 import pytest
+from drawn_judgments import draw_triplets
 from tiny_chain import extract, prepare, train
 
 from pretext import stage_configs as configs
@@ -23,19 +24,30 @@ KILLS = int(os.environ.get("PRETEXT_KILLS", "3"))
 MOMENTARY = ("started", "finished", "wall_seconds")
 TIMES = ("time/data_s", "time/step_s", "images_per_s")
 
+NETWORK = {"network": "squeezenet1_1", "network_weights": "random"}
+
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["torch", "pretext.stages.pretrain", "pretext.stages.extract_features",
-                                "pretext.stages.probe", "pretext.stages.fine_tune", "pretext.stages.report"])  # fmt: skip
+                                "pretext.stages.probe", "pretext.stages.fine_tune",
+                                "pretext.stages.fit_metric", "pretext.stages.score_metric", "pretext.stages.report"])  # fmt: skip
+
+
+def judge(root):
+    """Judgments, whole or not at all."""
+    if not (root / "judged").exists():
+        draw_triplets(root / "drawing")
+        (root / "drawing").rename(root / "judged")
 
 
 def run_stage(stage, root):
     """One stage on the chain below `root`; runs in the child."""
     import torch
 
-    from pretext.stages import fine_tune, probe, report
+    from pretext.stages import fine_tune, fit_metric, probe, report, score_metric
 
     torch.set_num_threads(1)
     run = root / "runs" / "run"
+    metric = {"judgments": root / "judged", "runs_dir": root / "runs", "device": "cpu"}
     work = {
         "prepare": lambda: prepare(root, name="killed", shard_mb=0.05),
         "colors": lambda: prepare(root, shard_mb=0.05, overwrite=True, color_space=("rgb", "lab-rescaled", "lab-313")),
@@ -50,13 +62,25 @@ def run_stage(stage, root):
         "probe-mlp": lambda: probe.run(configs.ProbeConfig(run=run, kind="mlp", k=3, epochs=60)),
         "fine-tune": lambda: fine_tune.run(configs.FineTuneConfig(run=run, data_dir=root / "data", k=2, epochs=2, batch_size=8,
                                                                   save_every=0, labels_per_class=(1,), draws=1)),
+        "network": lambda: (
+            extract(root, run=None, data="shapes", layer="3", pool="avg", runs_dir=root / "runs", **NETWORK),
+            train(root, "killed", objective="predict-features", features=root / "runs" / "shapes-squeezenet1_1-random",
+                  layer=("3",), augment="none", save_every=0, log_every=3),
+        ),
+        "metric": lambda: (
+            judge(root),
+            fit_metric.run(configs.FitMetricConfig(k=3, strengths=(1e-3, 1e-1), layer=("1",), out=root / "fit",
+                                                   **metric, **NETWORK)),
+            score_metric.run(configs.ScoreMetricConfig(layer=("1",), channel_weights=str(root / "fit"),
+                                                       out=root / "score", **metric, **NETWORK)),
+        ),
         "report": lambda: report.run(configs.ReportConfig(runs=(root / "runs",), out=root / "report")),
     }[stage]  # fmt: skip
     work()
 
 
 STAGES = ("prepare", "colors", "train", "train-colors", "extract", "one-layer", "probe-linear", "probe-mlp", "fine-tune",
-          "report")  # fmt: skip
+          "network", "metric", "report")  # fmt: skip
 
 
 def finish(stage, root):

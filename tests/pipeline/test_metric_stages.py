@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from drawn_judgments import COPIES, REFERENCES, draw, draw_triplets, mse
 from PIL import Image
 
 from pretext import stage_configs as configs
@@ -16,44 +17,15 @@ from pretext.perceptual import scoring
 from pretext.perceptual.fitted import read_fitted
 from pretext.stages import fit_metric, score_metric
 
-SIDE, REFERENCES, COPIES = 40, 6, 5
+SIDE = 40
 RANDOM = {"network": "squeezenet1_1", "network_weights": "random"}
-
-
-def draw(folder):
-    """Six coarse pictures, five copies of each with more or less noise; returns {name: uint8 image}."""
-    rng = np.random.default_rng(0)
-    drawn = {}
-    folder.mkdir(parents=True)
-    for reference in range(REFERENCES):
-        coarse = rng.integers(60, 190, (5, 5, 3))
-        clean = np.kron(coarse, np.ones((8, 8, 1)))
-        for copy in range(COPIES + 1):
-            noise = rng.normal(0, 1, clean.shape) * rng.uniform(5, 50) * (copy > 0)
-            drawn[f"r{reference}-{copy}.png"] = (clean + noise).clip(0, 255).astype(np.uint8)
-    for name, image in drawn.items():
-        Image.fromarray(image).save(folder / name)
-    return drawn
-
-
-def mse(a, b):
-    return float(((a / 255.0 - b / 255.0) ** 2).mean())
 
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
     """Folders of the layouts `triplets`, `kadid` and `jnd`, in which people judge by mean squared error alone."""
     root = tmp_path_factory.mktemp("judged")
-    drawn = draw(root / "toy" / "images")
-    rng = np.random.default_rng(1)
-    for split, num in (("train", 60), ("test", 30)):
-        lines = ["reference,a,b,votes_a,votes_b"]
-        for _ in range(num):
-            r, (a, b) = rng.integers(REFERENCES), rng.permutation(np.arange(1, COPIES + 1))[:2]
-            names = [f"r{r}-{copy}.png" for copy in (0, a, b)]
-            near_a = mse(drawn[names[0]], drawn[names[1]]) < mse(drawn[names[0]], drawn[names[2]])
-            lines.append(",".join([*names, *(("3", "0") if near_a else ("0", "3"))]))
-        (root / "toy" / f"{split}.csv").write_text("\n".join(lines) + "\n")
+    drawn = draw_triplets(root / "toy")
     draw(root / "rated" / "images")
     rows = [(f"r{r}-{c}.png", f"r{r}-0.png") for r in range(REFERENCES) for c in range(1, COPIES + 1)]
     lines = [f"{dist},{ref},{5 - 40 * mse(drawn[dist], drawn[ref])},0.1" for dist, ref in rows]

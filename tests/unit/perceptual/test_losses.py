@@ -260,3 +260,10 @@ def test_pyiqa_s_no_reference_metrics_are_used_with_a_score_for_every_image(monk
         no_reference("lpips")
     with pytest.raises(ConfigError, match="no metric of pyiqa"):
         no_reference("unknown")
+
+
+def test_the_quick_mean_of_a_perceptual_loss_is_the_mean_of_its_distances(network):
+    loss = PerceptualLoss(network, layer_weights=[0.5] * len(network.layers))
+    generator = torch.Generator().manual_seed(0)
+    x, y = (network(torch.rand(3, 3, 48, 48, generator=generator)) for _ in range(2))
+    torch.testing.assert_close(loss.mean_distance(x, y), loss.distance(x, y).mean(), rtol=1e-5, atol=0)
