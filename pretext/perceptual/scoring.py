@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pretext.artifacts.atomic import atomic_path, file_sha256
-from pretext.artifacts.layout import find_run
-from pretext.artifacts.manifest import Parent, require_done
+from pretext.artifacts.layout import RunLayout
+from pretext.artifacts.manifest import Parent
 from pretext.catalog import NETWORKS
 from pretext.config import identity, plain
 from pretext.datasets.judgment_layouts import find_layout
 from pretext.datasets.judgments import Judgments, Ratings, Triplets, fingerprint, image_ids, read_judgments
 from pretext.errors import ConfigError
-from pretext.perceptual.fitted import FILE, read_fitted
+from pretext.perceptual.fitted import FILE
 from pretext.stage_configs import JudgmentOptions
 from pretext.statistics.agreement import (
     agreement,
@@ -73,19 +73,16 @@ def is_run(network: str) -> bool:
     return network not in NETWORKS and Path(network).is_dir()
 
 
-def made_from(options: Mapping[str, Any]) -> list[Parent]:
-    """The runs that a metric is made from: whose encoder it compares images in, and whose weights it uses.
-
-    Raises:
-        ArtifactError: If one is missing, unfinished or broken.
-    """
+def made_from(options: Mapping[str, Any], facts: Mapping[str, Any]) -> list[Parent]:
+    """What a metric of these options is made from: weights or a run's checkpoint, and the weights of a fit."""
     parents = []
-    if "network" in options and is_run(network := options["network"]):
-        layout = find_run(Path(network))
-        made = require_done(layout.manifest, hint=f"run `pretext pretrain` again to finish {network}")
-        parents.append(Parent("checkpoint", str(layout.checkpoint), made["outputs"][layout.checkpoint.name]["sha256"]))
+    if "network" in options:
+        network = options["network"]
+        kind, path = (
+            ("checkpoint", str(RunLayout(Path(network)).checkpoint)) if is_run(network) else ("weights", network)
+        )
+        parents.append(Parent(kind, path, facts["fingerprint"]))
     if (weights := options.get("channel_weights", "unit")) not in WEIGHT_WORDS:
-        read_fitted(Path(weights))  # for its errors
         file = Path(weights) / FILE if Path(weights).is_dir() else Path(weights)
         parents.append(Parent("fitted metric", str(file), file_sha256(file)))
     return parents

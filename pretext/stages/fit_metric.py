@@ -12,6 +12,8 @@ import torch
 from pretext.artifacts.atomic import read_json, write_json
 from pretext.artifacts.layout import RunLayout
 from pretext.artifacts.manifest import Record
+from pretext.datasets.download import Progress as Download
+from pretext.datasets.download import show_download
 from pretext.datasets.judgments import Judgments, Ratings, Triplets
 from pretext.errors import ConfigError
 from pretext.perceptual.distances import lpips_terms
@@ -77,19 +79,21 @@ def run(config: FitMetricConfig, *, explicit: Collection[str] = (),
     folder = config.out or config.runs_dir / "-".join(words + (["+".join(config.layer)] if config.layer else []))
     layout = RunLayout(folder)
     output, told = folder / FILE, layout.result("fit")
-    parents = [opened.parent, *made_from(options)]
     request = request_of(config, options)
-    record = Record(layout.record(FIT_STEM), FIT_STEM, request, parents)
     pair_P2, rows = index_pairs(judgments)
     if config.dry_run:
         return {"output": str(output), "status": "dry run", "reads": str(config.judgments), "options": options,
                 "images": opened.facts["num_images"], "pairs": len(pair_P2)}  # fmt: skip
+    compute = resolve_compute(config.device)
+    with told_as_options(), show_download(progress) as tell:
+        network = _network(config, options, tell)
+    parents = [opened.parent, *made_from(options, network.facts)]
+    record = Record(layout.record(FIT_STEM), FIT_STEM, request, parents)
     if record.is_done(overwrite=config.overwrite):
         return _outcome(output, told, "already done")
 
-    compute = resolve_compute(config.device)
     with told_as_options():
-        network = _network(config, options).to(compute.device)
+        network = network.to(compute.device)
 
         def terms(pairs: np.ndarray, task: Task) -> np.ndarray:
             return compare_pairs(judgments.image_paths, pairs, embed=network,
@@ -146,10 +150,10 @@ def _check(config: FitMetricConfig, judgments: Judgments) -> None:
                           hint="a smaller --k, or one value of --strengths")  # fmt: skip
 
 
-def _network(config: FitMetricConfig, options: dict[str, Any]) -> FeatureNetwork:
+def _network(config: FitMetricConfig, options: dict[str, Any], progress: Download) -> FeatureNetwork:
     return build_network(options["network"], layers=config.layer or default_taps(options["network"]),
                          weights=options["network_weights"], weights_dir=config.weights_dir, offline=config.offline,
-                         normalize=options["normalize"], seed=config.seed)  # fmt: skip
+                         normalize=options["normalize"], seed=config.seed, progress=progress)  # fmt: skip
 
 
 def _data(judgments: Judgments, term_PK: np.ndarray, rows: list[np.ndarray]) -> Preferences | Opinions:

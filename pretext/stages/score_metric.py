@@ -11,6 +11,7 @@ import numpy as np
 from pretext.artifacts.atomic import read_json, write_json
 from pretext.artifacts.layout import RunLayout
 from pretext.artifacts.manifest import Record
+from pretext.datasets.download import show_download
 from pretext.perceptual.metrics import Metric
 from pretext.perceptual.pairs import compare_pairs, index_pairs
 from pretext.perceptual.scoring import (
@@ -70,19 +71,21 @@ def run(config: ScoreMetricConfig, *, explicit: Collection[str] = (),
     folder = config.out or config.runs_dir / f"{opened.facts['name']}-{word}{other}"
     layout = RunLayout(folder)
     output, table = layout.result(STEM), folder / "score-judgments.parquet"
-    parents = [opened.parent, *made_from(options)]
     request = request_of(config, options)
-    record = Record(layout.record(STEM), "score-metric", request, parents)
     pair_P2, rows = index_pairs(opened.judgments)
     if config.dry_run:
         return {"output": str(output), "status": "dry run", "reads": str(config.judgments), "options": options,
                 "images": opened.facts["num_images"], "pairs": len(pair_P2)}  # fmt: skip
+    compute = resolve_compute(config.device)
+    with told_as_options(), show_download(progress) as tell:
+        metric: Metric = row.load()(**options, weights_dir=config.weights_dir, offline=config.offline, seed=config.seed,
+                                    progress=tell)  # fmt: skip
+    parents = [opened.parent, *made_from(options, metric.facts)]
+    record = Record(layout.record(STEM), "score-metric", request, parents)
     if record.is_done(overwrite=config.overwrite):
         return _outcome(output, "already done")
 
-    compute = resolve_compute(config.device)
     with told_as_options():
-        metric: Metric = row.load()(**options, weights_dir=config.weights_dir, offline=config.offline, seed=config.seed)
         metric = metric.to(compute.device)
         # What the metric does not take is found with one pair, before anything is written.
         _compare(config, opened, metric, pair_P2[:1], compute.device, Silent())

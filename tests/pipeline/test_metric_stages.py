@@ -144,7 +144,7 @@ def test_fitted_weights_are_used_by_a_score_and_no_worse_than_unit_weights_where
         found = content(tmp_path / f"toy-lpips-squeezenet1_1-random-s0-{end}")
         if split == "train":
             assert found["scores"]["two_afc"]["value"] == pytest.approx(told["scores"][name]["two_afc"], abs=0.02)
-    assert [parent["kind"] for parent in found["parents"]] == ["judgments", "fitted metric"]
+    assert [parent["kind"] for parent in found["parents"]] == ["judgments", "weights", "fitted metric"]
     assert fit(judged, tmp_path)["status"] == "already done"
     fit(judged, tmp_path, strengths=(1.0,), overwrite=True)
     with pytest.raises(ArtifactError, match="its fitted metric .* has changed since"):
@@ -227,3 +227,20 @@ def test_inspect_knows_the_folders(judged, tmp_path):
     assert json.loads(describe(tmp_path / "toy-mse", as_json=True))["stage"] == "score-metric"
     assert json.loads(describe(tmp_path / "fit", as_json=True))["stage"] == "fit-metric"
     assert "kind: fitted metric" in describe(tmp_path / "fit" / "metric.safetensors", as_json=False)
+
+
+def test_another_file_of_weights_is_another_score(judged, tmp_path):
+    from safetensors.torch import save_file
+
+    from pretext.perceptual.networks import build_network
+
+    options = {"metric": "perceptual", "network": "squeezenet1_1", "layer": ("1",), "weights_dir": tmp_path, "offline": True}
+    for seed in (0, 1):
+        network = build_network("squeezenet1_1", layers=("1",), weights="random", seed=seed)
+        save_file(network._inner.graph.state_dict(), tmp_path / "squeezenet1_1.safetensors")
+        if seed == 0:
+            assert score(judged, tmp_path, **options)["status"] == "done"
+            assert score(judged, tmp_path, **options)["status"] == "already done"
+        else:
+            with pytest.raises(ArtifactError, match=r"its weights \(squeezenet1_1\) has changed since"):
+                score(judged, tmp_path, **options)
