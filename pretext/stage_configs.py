@@ -205,12 +205,17 @@ class ExtractFeaturesConfig:
     network: str | None = option(None, "Instead of a run: one of `pretext list networks`.", panel=ENCODER)
     network_weights: str = option("imagenet", "Its weights; random is the control.", panel=ENCODER,
                                   choices=NETWORK_WEIGHTS, only_with=("network", "given"))  # fmt: skip
+    normalize: str = option("imagenet", "What is done to images before it; none is the published autoencoders'.",
+                            panel=ENCODER, choices=NORMALIZATIONS, only_with=("network", "given"))  # fmt: skip
+    seed: int = option(0, "Seed of its random weights.", panel=ENCODER, minimum=0, maximum=TORCH_SEED_LIMIT,
+                       only_with=("network", "given"))  # fmt: skip
     weights_dir: Path = _weights_dir()
     offline: bool = _offline()
     pixel_size: int = option(32, "Side to which raw pixels are averaged, px; 0 keeps the image's own.", panel=ENCODER,
                              minimum=0, maximum=4096, only_with=("raw_pixels", True))  # fmt: skip
-    layer: str = option("latent", "The layer whose output is stored; of --network 1 to 4, or its own name.", panel=ENCODER,
-                        only_with=("raw_pixels", False))  # fmt: skip
+    layer: str = option(
+        "latent", "The layer whose output is stored; of --network 1 to 4, or its own name.", panel=ENCODER
+    )
     pool: str = option("flatten", "What becomes of a feature map: all of it, its mean, or it resized to about "
                        "--max-features numbers.", panel=ENCODER, choices=("flatten", "avg", "resize"),
                        only_with=("raw_pixels", False))  # fmt: skip

@@ -132,17 +132,26 @@ def open_feature_targets(folder: Path, layer: str, data: DataSet, split: str) ->
     Memory: the split's features once, 4 bytes a number.
     """
     file = RunLayout(folder).features_of(layer)
-    make = f"pretext extract-features {'RUN' if layer == LATENT else f'--layer {layer}'} --data {data.name}"
-    made = require_done(RunLayout(folder).record(features_stem(layer)), hint=f"{make} makes them")
+    made = require_done(RunLayout(folder).record(features_stem(layer)), hint=f"{_commands(layer, data)} makes them")
     header = read_feature_header(file)
     if header["data"]["fingerprint"] != data.fingerprint:
         raise ArtifactError(f"{file} is of data set {header['data']['name']}, and of other images than those of data set "
-                            f"{data.name}", hint=f"{make} --overwrite")  # fmt: skip
+                            f"{data.name}", hint=f"{_commands(layer, data, ' --overwrite')} replaces it")  # fmt: skip
     feature_ND = _read_in_order(file, split, data.split(split).ids())
     facts = dict(header.get("network") or header["encoder"])
     shape = tuple(header.get("map_shape") or feature_ND.shape[1:])
-    facts |= {"features_file": str(file), "features_fingerprint": made["outputs"][file.name]["sha256"]}
+    facts |= {
+        "checkpoint": header.get("checkpoint"),
+        "features_file": str(file),
+        "features_fingerprint": made["outputs"][file.name]["sha256"],
+    }
     return Rows([feature_ND.reshape(-1, *shape)], shape, feature_ND.dtype), facts
+
+
+def _commands(layer: str, data: DataSet, end: str = "") -> str:
+    """What makes the features of a layer: of a run, or of a published network, which has no latent."""
+    sources = ("RUN",) if layer == LATENT else (f"RUN --layer {layer}", f"--network NAME --layer {layer}")
+    return " or ".join(f"`pretext extract-features {source} --data {data.name}{end}`" for source in sources)
 
 
 def _read_in_order(path: Path, split: str, ids: list[str]) -> np.ndarray:

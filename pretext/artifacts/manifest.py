@@ -139,6 +139,12 @@ class Record:
         write_json(self.path, self.content)
         return self.content
 
+    def discard(self) -> None:
+        """Forget work that came to nothing, so that its manifest stands in no other request's way."""
+        self.path.unlink(missing_ok=True)
+        if not any(self.path.parent.iterdir()):
+            self.path.parent.rmdir()
+
     @property
     def spent_seconds(self) -> float:
         """Wall time so far, over all restarts."""

@@ -10,6 +10,9 @@ The first holds, with shares and correlations as numbers:
                 interval is [low, high] over references, null where there is only one
     human       of triplets {ceiling, majority}: how often one judge agrees with another, and at most a metric with a judge
     saw         what its network was trained on, or null
+    seed        of random weights and of the bootstrap
+    parents     list of {kind, path, fingerprint}
+    notes       sentences a reader must know
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pretext.artifacts.atomic import read_json
-from pretext.artifacts.layout import MANIFEST, RunLayout
+from pretext.artifacts.layout import MANIFEST, SCORE, RunLayout, features_stems
 from pretext.catalog import AXES
 from pretext.cli.errors import one_line
 from pretext.errors import ArtifactError, UnknownVariantError
@@ -56,8 +56,9 @@ def describe(path: Path, *, as_json: bool) -> str:
 
 def _facts(path: Path) -> dict[str, Any]:
     if path.is_dir():
-        # What is not trained here has no manifest of a training: raw pixels, fitted metrics, scores of metrics.
-        records = [path / MANIFEST, *(RunLayout(path).record(stem) for stem in ("features", "fit-metric", "score"))]
+        # What is not trained here has no manifest of a training: raw pixels, networks, fitted metrics, scores of metrics.
+        stems = (*features_stems(path), "fit-metric", SCORE)
+        records = [path / MANIFEST, *(RunLayout(path).record(stem) for stem in stems)]
         if not (there := [record for record in records if record.exists()]):
             raise ArtifactError(f"{path} is neither a run nor a data set: it has no {MANIFEST}")
         path = there[0]

@@ -16,9 +16,17 @@ import numpy as np
 
 from pretext.datasets.listing import escape_name, list_level, list_tree
 from pretext.errors import DataError
+from pretext.stage_configs import LAYOUTS
 
 RATING_SPLITS = ("train", "test", "all")
 TRIPLET_COLUMNS = ("reference", "a", "b", "votes_a", "votes_b")
+
+# What a folder of each layout must hold; of BAPPS, a folder of answers in every SPLIT/SUBSET.
+NEEDED = {
+    "triplets": ("images",), "kadid": ("images", "dmos.csv"),
+    "tid2013": ("reference_images", "distorted_images", "mos_with_names.txt"),
+}  # fmt: skip
+ANSWERS = {"2afc": "judge", "jnd": "same"}
 
 # images, then votes or a score
 TripletRow = tuple[Path, Path, Path, float, float]
@@ -38,13 +46,27 @@ def find_layout(folder: Path) -> str:
         return "kadid"
     if "images" in names and any(name.endswith(".csv") for name in names):
         return "triplets"
-    for layout, answers in (("2afc", "judge"), ("jnd", "same")):
+    for layout, answers in ANSWERS.items():
         if any(folder.glob(f"*/*/{answers}")):
             return layout
     raise DataError(
         f"{folder} has none of the layouts {', '.join(LAYOUTS)}",
         hint="of BAPPS, give its folder 2afc or jnd; own triplets are images/ beside train.csv and test.csv",
     )
+
+
+def check_layout(folder: Path, layout: str) -> None:
+    """See that a folder holds what its layout needs.
+
+    Raises:
+        DataError: If it does not.
+    """
+    names = {entry.name.lower() if layout == "tid2013" else entry.name for entry in folder.iterdir()}
+    absent = [name for name in NEEDED.get(layout, ()) if name not in names]
+    if layout in ANSWERS and not any(folder.glob(f"*/*/{ANSWERS[layout]}")):
+        absent = [f"SPLIT/SUBSET/{ANSWERS[layout]}"]
+    if absent:
+        raise DataError(f"{folder} has no {absent[0]}: it is not laid out as {layout}")
 
 
 def read_triplets(folder: Path, split: str) -> Iterator[TripletRow]:
@@ -74,9 +96,6 @@ def read_jnd(folder: Path, split: str) -> Iterator[PairRow]:
 def read_tid2013(folder: Path, split: str) -> Iterator[PairRow]:
     """Yield (reference, distorted, mean opinion) of TID2013, whose archive mixes I01.BMP, i01.bmp and I01_01_1.bmp."""
     inside = {entry.name.lower(): entry for entry in folder.iterdir()}
-    for name in ("reference_images", "distorted_images", "mos_with_names.txt"):
-        if name not in inside:
-            raise DataError(f"{folder} has no {name}")
     find_reference = _finder(inside["reference_images"], any_case=True)
     find_distorted = _finder(inside["distorted_images"], any_case=True)
     path, rows = inside["mos_with_names.txt"], []
@@ -103,7 +122,6 @@ TRIPLET_LAYOUTS: dict[str, Callable[[Path, str], Iterator[TripletRow]]] = {
     "2afc": read_2afc, "triplets": read_triplets
 }  # fmt: skip
 RATING_LAYOUTS: dict[str, Callable[[Path, str], Iterator[PairRow]]] = {"tid2013": read_tid2013, "kadid": read_kadid}
-LAYOUTS = (*TRIPLET_LAYOUTS, "jnd", *RATING_LAYOUTS)
 
 
 def _divide(folder: Path, split: str, rows: list[PairRow]) -> Iterator[PairRow]:

@@ -19,16 +19,17 @@ from PIL import Image
 from pretext.artifacts.atomic import content_sha256, file_sha256
 from pretext.datasets.images import FORMATS, _to_rgb, _upright_turn, decode_rgb
 from pretext.datasets.judgment_layouts import (
-    LAYOUTS,
     RATING_LAYOUTS,
     TRIPLET_LAYOUTS,
     PairRow,
     TripletRow,
+    check_layout,
     find_layout,
     read_jnd,
 )
 from pretext.datasets.listing import escape_name
 from pretext.errors import DataError
+from pretext.stage_configs import LAYOUTS
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -138,6 +139,7 @@ def read_judgments(folder: Path, *, layout: str = "auto", split: str) -> Judgmen
     judgments: Judgments
     try:
         layout = find_layout(folder) if layout == "auto" else layout
+        check_layout(folder, layout)
         if layout in TRIPLET_LAYOUTS:
             judgments = _triplets(list(TRIPLET_LAYOUTS[layout](folder, split)))
         elif layout in RATING_LAYOUTS:

@@ -16,14 +16,14 @@ from pretext.artifacts.checkpoint import check_keys, read_tensors
 from pretext.artifacts.layout import RunLayout, find_data, find_run
 from pretext.artifacts.manifest import Parent
 from pretext.artifacts.shards import DataSet, open_data
-from pretext.catalog import NETWORK_LOSSES
+from pretext.catalog import NETWORK_LOSSES, NETWORKS
 from pretext.config import identity, plain
 from pretext.datasets.download import show_download
 from pretext.errors import ArtifactError, ConfigError
 from pretext.objectives.base import Objective, Setting
 from pretext.objectives.color_task import ColorTask, find_color_task, network_shape
 from pretext.objectives.feature_task import FeatureTask, find_feature_task
-from pretext.perceptual.losses import NetworkLoss, NoReferenceLoss
+from pretext.perceptual.losses import LPIPSLoss, NetworkLoss, NoReferenceLoss
 from pretext.progress import Progress
 from pretext.registry import Variant
 from pretext.stage_configs import PretrainConfig
@@ -71,25 +71,37 @@ def find_job(config: PretrainConfig, parts: Parts, progress: Progress) -> Job:
         options |= {"color_space": color.quantizer.name, "target_size": color.size}
     features = _features(parts, data, split)
     layout = RunLayout(config.out or config.runs_dir / default_run_name(data.name, parts, config.seed))
-    loss = _build_loss(config, *parts["loss"], progress) if "loss" in parts else None
+    loss = _build_loss(config, data, *parts["loss"], progress) if "loss" in parts else None
     if features is not None and isinstance(loss, NetworkLoss):
-        features.check_network(loss.network.facts)
+        features.check_network(loss.network, data.image_size)
     compute = resolve_compute(config.device, config.precision)
     return Job(config, parts, data, split, loss, color, features, compute, layout)
 
 
-def _build_loss(config: PretrainConfig, row: Variant, options: dict[str, Any], progress: Progress) -> nn.Module:
+def _build_loss(config: PretrainConfig, data: DataSet, row: Variant, options: dict[str, Any],
+                progress: Progress) -> nn.Module:  # fmt: skip
     own = {name: value for name, value in options.items() if name not in READ_HERE or name == "layer"}
-    if row.name in NETWORK_LOSSES:
-        own |= {"weights_dir": config.weights_dir, "offline": config.offline, "seed": config.seed}
     try:
-        with show_download(progress) as tell:
-            if row.name in NETWORK_LOSSES:
-                own |= {"progress": tell}
+        if row.name not in NETWORK_LOSSES:
             loss: nn.Module = row.load()(**row.fixed, **own)
+            return loss
+        with show_download(progress) as tell:
+            if config.dry_run:  # which downloads nothing
+                own |= _without_files(own)
+            loss = row.load()(**row.fixed, **own, weights_dir=config.weights_dir, offline=config.offline,
+                              seed=config.seed, progress=tell)  # fmt: skip
+        with torch.no_grad():  # images too small for the network are found before anything is written
+            blank_BCHW = torch.zeros(1, 3, data.image_size, data.image_size)
+            loss(blank_BCHW, blank_BCHW)
     except ValueError as error:
         raise ConfigError(f"--loss {row.name} and these options do not fit: {error}") from error
     return loss
+
+
+def _without_files(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a loss that costs the same and needs no published weights."""
+    random = {"loss_network_weights": "random"} if options["loss_network"] in NETWORKS else {}
+    return random | ({"channel_weights": "unit"} if options.get("channel_weights") == "published" else {})
 
 
 def _features(parts: Parts, data: DataSet, split: str) -> FeatureTask | None:
@@ -119,7 +131,7 @@ def request_of(job: Job) -> dict[str, Any]:
         name: value for name, value in identity(job.config).items() if name not in ("data", "init_from", "features")
     }
     for _, options in job.parts.values():
-        request |= {name: plain(value) for name, value in options.items()}
+        request |= {name: plain(_told_one(name, value)) for name, value in options.items() if name != "features"}
     chosen = {option: row.name for option, (row, _) in job.parts.items()}
     return request | {"split": job.split, "loss": chosen.get("loss"), "encoder": chosen["encoder"]}
 
@@ -140,7 +152,7 @@ def parents_of(job: Job) -> list[Parent]:
 def _loss_parents(job: Job) -> list[Parent]:
     """The weights that the loss reads."""
     options, facts = job.parts.get("loss", (None, {}))[1], _loss_facts(job.loss)
-    return [Parent(kind, str(options[kind]), facts[f"{kind}_fingerprint"]) for kind in ("loss_network", "channel_weights")
+    return [Parent(kind, str(options[kind]), facts[f"{kind}_fingerprint"]) for kind in ("loss_network", "channel_weights", "quality")
             if f"{kind}_fingerprint" in facts]  # fmt: skip
 
 
@@ -149,11 +161,14 @@ def _loss_facts(loss: nn.Module | None) -> dict[str, Any]:
     if not isinstance(loss, (NetworkLoss, NoReferenceLoss)):
         return {}
     network = loss.network.facts
-    facts = {"loss_network_fingerprint": network["fingerprint"], "loss_network_saw": network["saw"]}
-    channels = getattr(getattr(loss, "anchor", loss), "weights", None)
-    if channels:
-        content = b"".join(weight_C.cpu().numpy().tobytes() for weight_C in channels)
+    facts = {"loss_network_weights": network["weights"], "normalize": network["normalize"],
+             "loss_network_fingerprint": network["fingerprint"], "loss_network_saw": network["saw"]}  # fmt: skip
+    compared = loss.anchor if isinstance(loss, NoReferenceLoss) else loss
+    if isinstance(compared, LPIPSLoss) and compared.weights:
+        content = b"".join(weight_C.cpu().numpy().tobytes() for weight_C in compared.weights)
         facts["channel_weights_fingerprint"] = "sha256:" + hashlib.sha256(content).hexdigest()
+    if isinstance(loss, NoReferenceLoss):
+        facts["quality_fingerprint"] = loss.quality_fingerprint
     return facts
 
 
@@ -167,7 +182,7 @@ def describe(job: Job) -> dict[str, Any]:
     own = {name: value for name, value in options.items() if name not in ("loss", "encoder", "augment")}
     objective = {"name": row.name, **_told(own)}
     if job.features is not None:
-        objective |= {"features_of": dict(job.features.facts)}
+        objective |= job.features.told()
     if job.color is not None:
         objective |= {"bins": list(job.color.quantizer.num_bins), "border": job.color.border}
     if "loss" in job.parts:
@@ -184,7 +199,7 @@ def describe(job: Job) -> dict[str, Any]:
 
 def _describe_loss(job: Job) -> dict[str, Any]:
     row, options = job.parts["loss"]
-    facts = {"loss": row.name, **row.fixed, **options, **_loss_facts(job.loss)}
+    facts = {"loss": row.name, **row.fixed, **options} | ({} if job.config.dry_run else _loss_facts(job.loss))
     if facts.get("pixel_loss") is None:
         facts.pop("pixel_weight", None)
     return _told(facts)
@@ -192,8 +207,14 @@ def _describe_loss(job: Job) -> dict[str, Any]:
 
 def _told(options: dict[str, Any]) -> dict[str, Any]:
     """Options as a record tells them: only those that are set, each one number or text."""
+    values = {name: _told_one(name, value) for name, value in options.items() if value is not None}
     return {name: ",".join(map(str, value)) if isinstance(value, tuple) else plain(value)
-            for name, value in options.items() if value is not None}  # fmt: skip
+            for name, value in values.items()}  # fmt: skip
+
+
+def _told_one(name: str, value: Any) -> Any:
+    """A run without its place, since its content is among the parents."""
+    return Path(value).name if value is not None and name in ("loss_network", "channel_weights", "features") else value
 
 
 def _network_options(job: Job) -> dict[str, Any]:

@@ -243,7 +243,7 @@ def choose_strength(data: Preferences | Opinions, group_N: Index, strengths: Seq
         raise ValueError("strengths must hold at least one")
     if len(strengths) == 1:
         return Choice(strengths[0], np.full(1, np.nan))
-    fold_N = _folds(group_N, k, seed)
+    fold_N = fold_groups(group_N, k, seed)
     loss_S = np.zeros(len(strengths))
     for fold in range(k):
         inside, outside = data.take(np.flatnonzero(fold_N != fold)), data.take(np.flatnonzero(fold_N == fold))
@@ -254,7 +254,8 @@ def choose_strength(data: Preferences | Opinions, group_N: Index, strengths: Seq
     return Choice(max(strength for strength, loss in zip(strengths, loss_S, strict=True) if loss <= best), loss_S)
 
 
-def _folds(group_N: Index, k: int, seed: int) -> Index:
+def fold_groups(group_N: Index, k: int, seed: int) -> Index:
+    """Fold (N,), 0..k-1, of each judgment, the same for all of a reference; ValueError if there are too few of these."""
     group_G, position_N = np.unique(group_N, return_inverse=True)
     if not 2 <= k <= len(group_G):
         raise ValueError(f"k must be in 2..{len(group_G)}, the number of references, got {k}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from torch.nn import functional as F
 
 from pretext.catalog import LOSSES
 from pretext.datasets.download import Progress
-from pretext.errors import ConfigError
 from pretext.losses.operands import check_pair, without_autocast
 from pretext.losses.pixel import mse
 from pretext.perceptual.channel_weights import find_channels
@@ -26,6 +24,7 @@ from pretext.perceptual.distances import (
 )
 from pretext.perceptual.frozen import Frozen
 from pretext.perceptual.networks import FeatureNetwork, build_network
+from pretext.perceptual.quality import find_quality, quality_fingerprint
 
 
 class NetworkLoss(nn.Module):
@@ -194,7 +193,7 @@ class NoReferenceLoss(nn.Module):
             raise ValueError(f"quality_weight must be >= 0, got {quality_weight}")
         self.anchor, self.quality_weight = anchor, quality_weight
         self.sign = 1.0 if getattr(quality, "lower_better", False) else -1.0
-        self.quality = Frozen(quality)
+        self.quality, self.quality_fingerprint = Frozen(quality), quality_fingerprint(quality)
 
     @property
     def network(self) -> FeatureNetwork:
@@ -285,37 +284,5 @@ def build_no_reference(*, quality: str | None = None, quality_weight: float = 0.
         ConfigError: If there is no such network.
         ValueError: If an argument is out of its range, or as `build_lpips`.
     """
-    return NoReferenceLoss(_find_quality(quality), build_lpips(**anchor), quality_weight=quality_weight)
-
-
-def _find_quality(quality: str | None) -> nn.Module:
-    if not quality:
-        raise ConfigError("--loss no-reference needs --quality, a network that judges images",
-                          hint="--quality MODULE:NAME, or a name that pyiqa knows such as niqe")  # fmt: skip
-    if ":" not in quality:
-        return _from_pyiqa(quality)
-    module, _, name = quality.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name)()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"--quality {quality} can't be imported: {error}",
-                          hint=f"PYTHONPATH must name the folder of {module}") from error  # fmt: skip
-    if not isinstance(found, nn.Module):
-        raise ConfigError(f"--quality {quality} must return a torch module, got {type(found).__name__}")
-    return found
-
-
-def _from_pyiqa(name: str) -> nn.Module:
-    try:
-        import pyiqa  # type: ignore[import-not-found]
-    except ImportError as error:
-        raise ConfigError(f"--quality {name} is a metric of pyiqa, which is not installed",
-                          hint="pip install pyiqa, or --quality MODULE:NAME of a network of yours") from error  # fmt: skip
-    try:
-        # as a loss it passes gradients on, and does not look at the range of every batch
-        found: nn.Module = pyiqa.create_metric(name, as_loss=True, device=torch.device("cpu"), loss_reduction="none")
-    except (AssertionError, KeyError) as error:
-        raise ConfigError(f"--quality {name} is no metric of pyiqa", hint="pyiqa.list_models('NR')") from error
-    if getattr(found, "metric_mode", "NR") != "NR":
-        raise ConfigError(f"--quality {name} needs a reference; only no-reference metrics of pyiqa can be used")
-    return found
+    found = find_quality(quality, offline=bool(anchor.get("offline")))
+    return NoReferenceLoss(found, build_lpips(**anchor), quality_weight=quality_weight)

@@ -17,14 +17,13 @@ from pretext.datasets.download import Progress
 from pretext.encoders.base import Encoder
 from pretext.encoders.restore import load_encoder
 from pretext.errors import ConfigError
-from pretext.perceptual.cutting import cut_network, layer_numbers, random_tensors
+from pretext.perceptual.cutting import TRACE_SIZE, cut_network, layer_numbers, random_tensors
 from pretext.perceptual.frozen import Frozen
 from pretext.perceptual.weights import load_weights
 
 IMAGENET_MEAN, IMAGENET_SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LABELS_SEEN = "ImageNet-1K labels"
 RANGE_TOLERANCE = 1e-3
-LARGEST_MINIMUM = 128  # px; every network of the catalogue, cut anywhere, takes an image of this side
 # Where LPIPS looks; SqueezeNet 1.0 has the same Fire modules as 1.1, its pooling between others.
 LPIPS_TAPS: dict[str, tuple[int, ...]] = {
     "alexnet": (1, 4, 7, 9, 11),
@@ -108,7 +107,7 @@ class FeatureNetwork(Frozen):
     @torch.no_grad()
     def _smallest(self, device: torch.device, above: int) -> int:
         """The smallest side, from `above` on, of images that the network can take; `above` if nothing is found."""
-        for side in range(above, LARGEST_MINIMUM + 1):
+        for side in range(above, TRACE_SIZE + 1):
             try:
                 self._inner(torch.zeros(1, 3, side, side, device=device))
             except RuntimeError:

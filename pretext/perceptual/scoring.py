@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pretext.artifacts.atomic import atomic_path, file_sha256
-from pretext.artifacts.layout import RunLayout
+from pretext.artifacts.layout import RunLayout, find_run
 from pretext.artifacts.manifest import Parent
 from pretext.catalog import NETWORKS
 from pretext.config import identity, plain
@@ -111,8 +111,14 @@ def metric_word(name: str, options: Mapping[str, Any], seed: int) -> str:
 
 
 def network_words(options: Mapping[str, Any], seed: int) -> list[str]:
-    """A network, and what of its weights and its input is not the default."""
-    words = [_folder_name(options["network"])]
+    """A network, and what of its weights and its input is not the default.
+
+    Raises:
+        UnknownVariantError: If there is no such network, and no such folder.
+        ArtifactError: If the folder is no run.
+    """
+    network = options["network"]
+    words = [find_run(Path(network)).folder.resolve().name if is_run(network) else NETWORKS[network].name]
     words += [f"random-s{seed}"] if options["network_weights"] == "random" else []
     return words + (["unnormalized"] if options["normalize"] == "none" and not is_run(options["network"]) else [])
 

@@ -52,9 +52,7 @@ def load_weights(name: str, needed: Mapping[str, Tensor], *, weights_dir: Path, 
         ArtifactError: If the file is broken, or lacks tensors, or has them in other shapes.
         DataError: If there is no file and none can be downloaded, or torchvision's own has another checksum.
     """
-    url = get_model_weights(name)["IMAGENET1K_V1"].url
-    # torchvision's names end in the first digits of the checksum: vgg16-397923af.pth
-    checksum = "sha256:" + url.rpartition("-")[2].removesuffix(".pth")
+    url, checksum = _published(name)
     file = _find(url, (f"{name}.safetensors", f"{name}-features.safetensors"), checksum, weights_dir, offline, progress)
     found = _read(file)
     if name.startswith("densenet"):
@@ -63,6 +61,18 @@ def load_weights(name: str, needed: Mapping[str, Tensor], *, weights_dir: Path, 
         if key.endswith(".num_batches_tracked"):  # a count that old files lack, and that nothing reads here
             found[key] = torch.zeros((), dtype=torch.long)
     return _pick(file, found, needed), file_sha256(file)
+
+
+def is_published_file(name: str, fingerprint: str) -> bool:
+    """Whether a file of this SHA-256 ("sha256:...") is torchvision's own of the network's published weights."""
+    return fingerprint.startswith(_published(name)[1])
+
+
+def _published(name: str) -> tuple[str, str]:
+    """The address of a network's published weights, and the first digits of their checksum."""
+    url = get_model_weights(name)["IMAGENET1K_V1"].url
+    # torchvision's names end in them: vgg16-397923af.pth
+    return url, "sha256:" + url.rpartition("-")[2].removesuffix(".pth")
 
 
 def lpips_weights(network: str, *, weights_dir: Path = Path("weights"), offline: bool = False,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pretext.reports.compare import Entry, Evaluation, Study
 from pretext.reports.gather import SCRATCH_KIND, look
-from pretext.reports.naming import FULL_KIND, PIXELS, RANDOM, SCRATCH
+from pretext.reports.naming import FULL_KIND, PIXELS, PUBLISHED, RANDOM, SCRATCH
 from pretext.reports.score_tables import is_significant
 from pretext.reports.tables import PLUS_MINUS, p_value, percent, points
 
@@ -173,7 +173,7 @@ def warnings(study: Study) -> list[str]:
                      "different data are never compared: each has evaluations of its own.")  # fmt: skip
     lines += _missing_controls(study) + _seen_labels(study)
     single = dict.fromkeys(entry.method.label for evaluation in study.evaluations for entry in evaluation.entries
-                           if len(entry.results) == 1 and entry.method.identity.sort != PIXELS)  # fmt: skip
+                           if len(entry.results) == 1 and entry.method.identity.sort not in (PIXELS, PUBLISHED))  # fmt: skip
     if single:
         who = "; ".join(single) if len(single) <= LISTED else f"{len(single)} methods"
         lines.append(f"One seed only: {who}. Such a score cannot be told from the luck of its seed.")
@@ -197,14 +197,16 @@ def _seen_labels(study: Study) -> list[str]:
     for evaluation in study.evaluations:
         for entry in evaluation.entries:
             saw = entry.method.identity.options.get("loss_network_saw")
+            if entry.method.identity.sort == PUBLISHED and "supervised" in entry.method.identity.base:
+                saw = "ImageNet-1K labels"
             if isinstance(saw, str) and "labels" in saw:
                 found.setdefault(saw, {})[entry.method.label] = None
     of_imagenet = any(evaluation.data.startswith("stl10") for evaluation in study.evaluations)
     lines = []
     for saw, labels in found.items():
         who = "; ".join(labels) if len(labels) <= LISTED else f"{len(labels)} methods"
-        lines.append(f"The loss network saw {saw}: {who}. Such an encoder is not pretrained without labels; a loss network of "
-                     "random weights is its control."
+        lines.append(f"Behind these stands a network that saw {saw}: {who}. Such an encoder is not pretrained without labels; "
+                     "its control has a network of random weights."
                      + (" STL-10 is a part of ImageNet, so these are labels of its own images."
                         if of_imagenet and "ImageNet" in saw else ""))  # fmt: skip
     return lines

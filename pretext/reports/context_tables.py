@@ -11,10 +11,11 @@ from pretext.artifacts.layout import LATENT, SCORE
 from pretext.reports.compare import Evaluation, Study
 from pretext.reports.gather import BROKEN, DONE, MISMATCHED, UNFINISHED, Run, look
 from pretext.reports.grouping import Method
-from pretext.reports.naming import EXTRACTION, PIXELS, RANDOM, SCRATCH, short
+from pretext.reports.naming import EXTRACTION, PIXELS, PUBLISHED, RANDOM, SCRATCH, short
 from pretext.reports.tables import Column, Table, duration
 
 SORTS = {RANDOM: "control: weights as initialised", PIXELS: "control: no encoder, the pixels themselves",
+         PUBLISHED: "reference: a published network, not trained here",
          SCRATCH: "control: supervised, from new weights"}  # fmt: skip
 NOT_SETTINGS = ("name", "k", "fold_seed", "test", *EXTRACTION)  # they have columns of their own
 SHOWN_OPTIONS = (

@@ -14,7 +14,7 @@ from pretext.artifacts.layout import LATENT
 from pretext.reports.gather import SCRATCH_KIND, Result, Run, look
 from pretext.stage_configs import PretrainConfig
 
-TRAINED, RANDOM, PIXELS, SCRATCH = "trained", "random", "pixels", "scratch"
+TRAINED, RANDOM, PIXELS, SCRATCH, PUBLISHED = "trained", "random", "pixels", "scratch", "published"
 # Neither where nor on what a run was made, nor how often it wrote, changes what it is.
 NOT_METHOD = {"seed", "log_every", "data"} | {
     option.name for option in dataclasses.fields(PretrainConfig) if not option.metadata["identity"]
@@ -60,7 +60,11 @@ def run_identity(run: Run) -> Identity | None:
             return None
         options = flatten(without(first.content["encoder"], ENCODER_FACTS), "encoder")
         name = first.content["encoder"]["name"]
-        return Identity(PIXELS, "pixels" if name == "pixels" else _base(first.content), options)
+        return (
+            Identity(PIXELS, "pixels", options)
+            if name == PIXELS
+            else Identity(PUBLISHED, _base(first.content), options)
+        )
     config = run.manifest.get("config", {})
     parts = {"encoder": _part(config, "encoder"), "objective": _part(config, "objective")}
     if parts["objective"].get("loss_network_weights") == RANDOM_WEIGHTS:

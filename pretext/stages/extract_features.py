@@ -28,6 +28,7 @@ from pretext.encoders.base import Encoder
 from pretext.encoders.restore import load_encoder
 from pretext.errors import ConfigError, UsageError
 from pretext.perceptual.networks import FeatureNetwork, build_network
+from pretext.perceptual.scoring import is_run
 from pretext.progress import Progress, Silent, Task
 from pretext.stage_configs import ExtractFeaturesConfig
 from pretext.tasks.pooling import pool_map
@@ -101,7 +102,7 @@ def run(config: ExtractFeaturesConfig, *, explicit: Collection[str] = (),
 
     work = _work(config, layout, data, splits, compute, network)
     record.begin(_request(config, splits) | {"precision": compute.precision, "reads": work.space},
-                 seed=manifest["seed"] if manifest else None, device=compute.name)  # fmt: skip
+                 seed=_seed(config, manifest), device=compute.name)  # fmt: skip
     header = _header(work, manifest)
     with progress.task("extracting", sum(len(rows) for rows in work.rows.values()), "images") as task:
         parts = [_write_part(parts_folder / f"part-{number:06d}.parquet", name, start, header, work, task)
@@ -123,8 +124,15 @@ def _check_options(config: ExtractFeaturesConfig, explicit: Collection[str]) -> 
                          hint="pretext extract-features runs/NAME")  # fmt: skip
     if config.run is not None and "runs_dir" in explicit:
         raise ConfigError("--runs-dir is read only without a run; its features go to the run's own folder")
+    if config.raw_pixels and "layer" in explicit:
+        raise ConfigError("--layer is read only without --raw-pixels")
     if config.network is None:
         return
+    if is_run(config.network):
+        raise ConfigError(f"--network {config.network} is the folder of a run; that is given without --network",
+                          hint=f"pretext extract-features {config.network} --layer ...")  # fmt: skip
+    if "seed" in explicit and config.network_weights != "random":
+        raise ConfigError("--seed is that of random weights; it is read only with --network-weights random")
     if config.layer == LATENT:
         raise UsageError("--network needs --layer: 1 to 4, or a node of torchvision's graph",
                          hint=f"pretext extract-features --network {config.network} --layer 2")  # fmt: skip
@@ -138,9 +146,17 @@ def _find(config: ExtractFeaturesConfig) -> tuple[RunLayout, dict[str, Any] | No
         layout = find_run(config.run)
         return layout, require_done(layout.manifest, hint=f"run `pretext pretrain` again to finish {config.run}")
     data = open_data(find_data(config.data_dir, config.data))
-    name = "pixels" if config.network is None else NETWORKS[config.network].name
-    random = "-random" if config.network is not None and config.network_weights == "random" else ""
-    return RunLayout(config.runs_dir / f"{data.name}-{name}{random}"), None
+    words = [data.name, "pixels" if config.network is None else NETWORKS[config.network].name]
+    if config.network is not None:
+        words += ["random", *([f"s{config.seed}"] if config.seed else [])] if config.network_weights == "random" else []
+        words += ["unnormalized"] if config.normalize == "none" else []
+    return RunLayout(config.runs_dir / "-".join(words)), None
+
+
+def _seed(config: ExtractFeaturesConfig, manifest: dict[str, Any] | None) -> int | None:
+    """The seed of the weights; published ones and pixels have none."""
+    own = config.seed if config.network is not None and config.network_weights == "random" else None
+    return own if manifest is None else manifest["seed"]
 
 
 def _network(config: ExtractFeaturesConfig, data: DataSet, progress: Progress) -> FeatureNetwork | None:
@@ -149,7 +165,8 @@ def _network(config: ExtractFeaturesConfig, data: DataSet, progress: Progress) -
         return None
     with show_download(progress) as tell:
         return build_network(config.network, layers=[config.layer], weights_dir=config.weights_dir, progress=tell,
-                             weights="random" if config.dry_run else config.network_weights, offline=config.offline)  # fmt: skip
+                             weights="random" if config.dry_run else config.network_weights, offline=config.offline,
+                             normalize=config.normalize, seed=config.seed)  # fmt: skip
 
 
 def _data_name(config: ExtractFeaturesConfig, manifest: dict[str, Any] | None) -> str | None:
@@ -166,7 +183,9 @@ def _splits(config: ExtractFeaturesConfig, data: DataSet) -> list[str]:
 
 def _request(config: ExtractFeaturesConfig, splits: list[str]) -> dict[str, Any]:
     unread = {"run", "data"} | ({"max_features"} if config.pool != "resize" else set())
-    unread |= {"network", "network_weights"} if config.network is None else {"raw_pixels", "pixel_size", "precision"}
+    network_only = {"network", "network_weights", "normalize"}
+    unread |= network_only if config.network is None else {"raw_pixels", "pixel_size", "precision"}
+    unread |= {"seed"} if _seed(config, None) is None else set()
     return {name: value for name, value in identity(config).items() if name not in unread} | {"splits": splits}
 
 
@@ -250,17 +269,14 @@ def _header(work: Work, manifest: dict[str, Any] | None) -> dict[str, Any]:
         encoder |= {"max_features": config.max_features} if config.pool == "resize" else {}
     if work.network is not None:
         random = config.network_weights == "random"
-        encoder |= {
-            "name": work.network.name,
-            "weights": config.network_weights,
-            "normalize": work.network.facts["normalize"],
-        }
+        encoder |= {"name": work.network.name, "weights": config.network_weights, "normalize": config.normalize}
         facts |= {
             "objective": {"name": "random" if random else "supervised ImageNet-1K"},
             "network": work.network.facts,
         }
     return facts | {
         "encoder": {**facts["encoder"], **encoder, "num_features": work.num_features},
+        "seed": _seed(config, manifest),
         "checkpoint": manifest["outputs"]["checkpoint.safetensors"]["sha256"] if manifest else None,
         "map_shape": work.map_shape and list(work.map_shape),
     }

@@ -15,10 +15,10 @@ from pretext.artifacts.manifest import Record
 from pretext.datasets.download import Progress as Download
 from pretext.datasets.download import show_download
 from pretext.datasets.judgments import Judgments, Ratings, Triplets
-from pretext.errors import ConfigError
+from pretext.errors import ConfigError, DataError
 from pretext.perceptual.distances import lpips_terms
 from pretext.perceptual.fitted import FILE, FIT_STEM, Fitted, write_fitted
-from pretext.perceptual.fitting import Fit, Opinions, Preferences, choose_strength, fit_weights
+from pretext.perceptual.fitting import Fit, Opinions, Preferences, choose_strength, fit_weights, fold_groups
 from pretext.perceptual.networks import FeatureNetwork, build_network, default_taps
 from pretext.perceptual.pairs import compare_pairs, index_pairs
 from pretext.perceptual.scoring import (
@@ -92,26 +92,27 @@ def run(config: FitMetricConfig, *, explicit: Collection[str] = (),
     if record.is_done(overwrite=config.overwrite):
         return _outcome(output, told, "already done")
 
+    network = network.to(compute.device)
+
+    def terms(pairs: np.ndarray, task: Task) -> np.ndarray:
+        return compare_pairs(judgments.image_paths, pairs, embed=network,
+                             compare=lambda x, y: torch.cat(lpips_terms(x, y), dim=1), image_size=config.image_size,
+                             batch_size=config.batch_size, device=compute.device, task=task)  # fmt: skip
+
     with told_as_options():
-        network = network.to(compute.device)
-
-        def terms(pairs: np.ndarray, task: Task) -> np.ndarray:
-            return compare_pairs(judgments.image_paths, pairs, embed=network,
-                                 compare=lambda x, y: torch.cat(lpips_terms(x, y), dim=1), image_size=config.image_size,
-                                 batch_size=config.batch_size, device=compute.device, task=task)  # fmt: skip
-
         terms(pair_P2[:1], Silent())  # what the network does not take is found before anything is written
-        record.begin(request | {"network_facts": network.facts}, seed=config.seed, device=compute.name)
-        with progress.task(f"comparing {opened.facts['name']}", len(pair_P2), "pairs") as task:
-            term_PK = terms(pair_P2, task)
-        data = _data(judgments, term_PK, rows)
-        with progress.task("fitting", config.k * len(config.strengths), "fits") as task:
-            choice = choose_strength(data, judgments.group_N, config.strengths, k=config.k, seed=config.seed,
-                                     advance=task.advance)  # fmt: skip
-            fit = fit_weights(data, strength=choice.strength)
+    record.begin(request | {"network_facts": network.facts}, seed=config.seed, device=compute.name)
+    with progress.task(f"comparing {opened.facts['name']}", len(pair_P2), "pairs") as task:
+        term_PK = terms(pair_P2, task)
+    data = _data(judgments, term_PK, rows)
+    with progress.task("fitting", config.k * len(config.strengths), "fits") as task:
+        choice = choose_strength(data, judgments.group_N, config.strengths, k=config.k, seed=config.seed,
+                                 advance=task.advance)  # fmt: skip
+        fit = fit_weights(data, strength=choice.strength)
     if not fit.weight_K.any():
-        raise ConfigError("every weight became 0: the judgments say nothing of these features, or the penalty is too strong",
-                          hint="smaller --strengths, or another --layer")  # fmt: skip
+        record.discard()
+        raise DataError(f"every weight became 0: {config.judgments} says nothing of these features, or the penalty is too "
+                        "strong", hint="smaller --strengths, or another --layer")  # fmt: skip
     content: dict[str, Any] = {
         "schema": SCHEMA, "kind": "fit-metric", "judgments": opened.facts, "network": network.facts,
         "inner": {"k": config.k, "strengths": list(config.strengths),
@@ -140,6 +141,7 @@ def _check(config: FitMetricConfig, judgments: Judgments) -> None:
 
     Raises:
         ConfigError: If the judgments are of another kind, or have too few references for the folds.
+        DataError: If all ratings that a fit would see are equal.
     """
     if not isinstance(judgments, Triplets | Ratings):
         raise ConfigError(f"{config.judgments} says which images look the same; weights are fitted to preferences or "
@@ -148,6 +150,16 @@ def _check(config: FitMetricConfig, judgments: Judgments) -> None:
     if len(config.strengths) > 1 and num_groups < config.k:
         raise ConfigError(f"--k {config.k} needs as many reference images; split {config.split} has {num_groups}",
                           hint="a smaller --k, or one value of --strengths")  # fmt: skip
+    if not isinstance(judgments, Ratings):
+        return
+    if np.ptp(judgments.score_N) == 0:
+        raise DataError(f"all ratings of {config.judgments} in the split {config.split} are equal, so that nothing can be "
+                        "fitted to them")  # fmt: skip
+    if len(config.strengths) > 1:
+        fold_N = fold_groups(judgments.group_N, config.k, config.seed)
+        if any(np.ptp(judgments.score_N[fold_N != fold]) == 0 for fold in range(config.k)):
+            raise DataError(f"all ratings of {config.judgments} outside of one of the {config.k} inner folds are equal",
+                            hint="one value of --strengths, which needs no folds")  # fmt: skip
 
 
 def _network(config: FitMetricConfig, options: dict[str, Any], progress: Download) -> FeatureNetwork:

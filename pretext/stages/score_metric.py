@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pretext.artifacts.atomic import read_json, write_json
-from pretext.artifacts.layout import RunLayout
+from pretext.artifacts.layout import SCORE, RunLayout
 from pretext.artifacts.manifest import Record
+from pretext.artifacts.scores import JUDGMENTS_FILE, KIND, SCHEMA
 from pretext.datasets.download import show_download
 from pretext.perceptual.metrics import Metric
 from pretext.perceptual.pairs import compare_pairs, index_pairs
@@ -25,32 +26,18 @@ from pretext.perceptual.scoring import (
     told_as_options,
     write_judged,
 )
+from pretext.perceptual.weights import is_published_file
 from pretext.progress import Progress, Silent, Task
 from pretext.stage_configs import ScoreMetricConfig
 from pretext.training.device import resolve_compute
 from pretext.variants import choose_row
-
-SCHEMA = 1
-STEM = "score"
 
 
 def run(config: ScoreMetricConfig, *, explicit: Collection[str] = (),
         progress: Progress | None = None) -> dict[str, Any]:  # fmt: skip
     """Score a metric against human judgments; see `ScoreMetricConfig` for the options.
 
-    `score.json` holds, with 2AFC scores as fractions in 0..1:
-
-        schema      1
-        kind        "score-metric"
-        judgments   {name, layout, kind, split, num, num_images, fingerprint, image_size}
-        metric      {name, word, ...what its `facts` are}
-        scores      by name {value, ci95: [low, high] | null}: two_afc of triplets; srcc, plcc, krcc of ratings; jnd_map
-                    of pairs. Intervals are bootstraps over references.
-        human       of triplets {ceiling, majority}: how well one person, and the best of all metrics, would score; or null
-        saw         what the metric's network was trained on, or null
-        seed        of random weights and bootstrap
-        parents     list of {kind, path, fingerprint}
-        notes       sentences a reader must know
+    `pretext.artifacts.scores` tells what its two files hold.
 
     Args:
         config: The options.
@@ -70,7 +57,7 @@ def run(config: ScoreMetricConfig, *, explicit: Collection[str] = (),
     other = "" if config.split == "test" else f"-{config.split.replace('/', '+')}"
     folder = config.out or config.runs_dir / f"{opened.facts['name']}-{word}{other}"
     layout = RunLayout(folder)
-    output, table = layout.result(STEM), folder / "score-judgments.parquet"
+    output, table = layout.result(SCORE), folder / JUDGMENTS_FILE
     request = request_of(config, options)
     pair_P2, rows = index_pairs(opened.judgments)
     if config.dry_run:
@@ -81,29 +68,36 @@ def run(config: ScoreMetricConfig, *, explicit: Collection[str] = (),
         metric: Metric = row.load()(**options, weights_dir=config.weights_dir, offline=config.offline, seed=config.seed,
                                     progress=tell)  # fmt: skip
     parents = [opened.parent, *made_from(options, metric.facts)]
-    record = Record(layout.record(STEM), "score-metric", request, parents)
+    record = Record(layout.record(SCORE), KIND, request, parents)
     if record.is_done(overwrite=config.overwrite):
         return _outcome(output, "already done")
 
-    with told_as_options():
-        metric = metric.to(compute.device)
-        # What the metric does not take is found with one pair, before anything is written.
+    metric = metric.to(compute.device)
+    with told_as_options():  # what the metric does not take is found with one pair, before anything is written
         _compare(config, opened, metric, pair_P2[:1], compute.device, Silent())
-        record.begin(request | {"metric_facts": metric.facts}, seed=config.seed, device=compute.name)
-        with progress.task(f"comparing {opened.facts['name']}", len(pair_P2), "pairs") as task:
-            distance_P = _compare(config, opened, metric, pair_P2, compute.device, task).astype(np.float64)
+    record.begin(request | {"metric_facts": metric.facts}, seed=config.seed, device=compute.name)
+    with progress.task(f"comparing {opened.facts['name']}", len(pair_P2), "pairs") as task:
+        distance_P = _compare(config, opened, metric, pair_P2, compute.device, task).astype(np.float64)
     distances = [distance_P[row_N] for row_N in rows]
     content: dict[str, Any] = {
-        "schema": SCHEMA, "kind": "score-metric", "judgments": opened.facts,
+        "schema": SCHEMA, "kind": KIND, "judgments": opened.facts,
         "metric": {**metric.facts, "name": row.name, "word": word},
         "scores": score_distances(opened.judgments, distances, seed=config.seed), "human": ceilings(opened.judgments),
         "saw": metric.facts.get("saw"), "seed": config.seed, "parents": [parent.as_json() for parent in parents],
-        "notes": [],
+        "notes": _notes(options, metric.facts),
     }  # fmt: skip
     write_judged(table, opened.judgments, distances)
     write_json(output, content)
     record.finish([output, table], summary={name: score["value"] for name, score in content["scores"].items()})
     return _outcome(output, "done")
+
+
+def _notes(options: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """What a reader of the score must know."""
+    if options.get("channel_weights") != "published" or is_published_file(facts["network"], facts["fingerprint"]):
+        return []
+    return [f"The published channel weights belong to torchvision's own weights of {facts['network']}; the file that was used "
+            f"is another one ({facts['fingerprint'][:15]}), whose numbers may be rounded or others."]  # fmt: skip
 
 
 def _compare(config: ScoreMetricConfig, opened: Opened, metric: Metric, pair_P2: np.ndarray, device: Any,

@@ -103,10 +103,10 @@ def jnd_map(distance_N: ArrayLike, same_share_N: ArrayLike) -> float:
     return float(np.sum(np.diff(hits, prepend=0.0) * precision) / hits[-1])
 
 
-def rank_scores(distance_N: ArrayLike, score_N: ArrayLike) -> dict[str, float]:
-    """Correlations of a distance with mean opinions: `srcc`, `plcc` and `krcc` as {name: value}, each -1..1.
+def srcc(distance_N: ArrayLike, score_N: ArrayLike) -> float:
+    """Spearman's rank correlation of opinions with the negative distance; 0 where either is constant.
 
-    Signs are turned so that 1 is a distance that falls exactly as opinions rise.
+    As of `plcc` and `krcc`: 1 is a distance that falls exactly as opinions rise.
 
     Args:
         distance_N: Distance of each distorted image to its reference, finite.
@@ -114,14 +114,7 @@ def rank_scores(distance_N: ArrayLike, score_N: ArrayLike) -> dict[str, float]:
 
     Raises:
         ValueError: If the lengths differ or a value is not finite.
-
-    Cost: a few milliseconds for 3,000 judgments, nearly all of it in `plcc`.
     """
-    return {"srcc": srcc(distance_N, score_N), "plcc": plcc(distance_N, score_N), "krcc": krcc(distance_N, score_N)}
-
-
-def srcc(distance_N: ArrayLike, score_N: ArrayLike) -> float:
-    """Spearman's rank correlation of opinions with the negative distance; 0 where either is constant."""
     closeness_N, score_N, constant = _closeness(distance_N, score_N)
     return 0.0 if constant else float(stats.spearmanr(closeness_N, score_N).statistic)
 

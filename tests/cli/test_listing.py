@@ -105,8 +105,9 @@ class TestInspect:
         )
         assert "parents:\n  - kind data, path data/noise, fingerprint sha256:d\n" in text
 
-    def test_raw_pixels_that_have_features_only(self, run_cli, tmp_path):
-        record = Record(tmp_path / "pixels" / "features.manifest.json", "extract-features", {})
+    @pytest.mark.parametrize("stem", ["features", "features-conv3"])
+    def test_pixels_and_networks_that_have_features_only(self, run_cli, tmp_path, stem):
+        record = Record(tmp_path / "pixels" / f"{stem}.manifest.json", "extract-features", {})
         record.begin({}, seed=None)
         facts = self.facts(run_cli, tmp_path / "pixels")
         assert (facts["what"], facts["stage"], facts["status"]) == ("manifest", "extract-features", "running")

@@ -43,8 +43,8 @@ OPTIONS = {
         "--runs-dir", "--out", "--keep", "--save-every", "--log-every", *SHARED,
     ),
     "extract-features": (
-        "RUN", "--data", "--data-dir", "--splits", "--network", "--network-weights", "--weights-dir", "--offline",
-        "--raw-pixels", "--pixel-size", "--layer", "--pool", "--max-features",
+        "RUN", "--data", "--data-dir", "--splits", "--network", "--network-weights", "--normalize", "--seed",
+        "--weights-dir", "--offline", "--raw-pixels", "--pixel-size", "--layer", "--pool", "--max-features",
         "--batch-size",
         "--device", "--precision", "--runs-dir", *SHARED,
     ),

@@ -33,7 +33,7 @@ def build(name, monkeypatch, **given):
     row = LOSSES[name]
     options = row.reads | {option: value for option, value in RANDOM.items() if option in row.reads} | given
     if name == "no-reference":
-        monkeypatch.setattr("pretext.perceptual.losses._find_quality", lambda _: opinion())
+        monkeypatch.setattr("pretext.perceptual.losses.find_quality", lambda *_, **__: opinion())
     options.pop("features", None)  # of training, not of the loss
     return row.load()(**row.fixed, **options, offline=True, seed=0)
 

@@ -200,6 +200,56 @@ def test_a_score_that_can_not_be_made_is_refused_before_anything_is_written(judg
     assert not list(tmp_path.iterdir())
 
 
+def rated(judged, folder, score_of):
+    """The folder of ratings with other ones: `score_of` takes the number of the reference."""
+    import shutil
+
+    shutil.copytree(judged / "rated", folder)
+    header, *lines = (folder / "dmos.csv").read_text().splitlines()
+    fields = [line.split(",") for line in lines]
+    rows = [f"{dist},{ref},{score_of(int(ref[1:].split('-')[0]))},{var}" for dist, ref, _, var in fields]
+    (folder / "dmos.csv").write_text("\n".join([header, *rows]) + "\n")
+    return folder
+
+
+def test_ratings_that_tell_nothing_apart_are_found_before_anything_is_written(judged, tmp_path):
+    equal = rated(judged, tmp_path / "equal", lambda reference: 3)
+    with pytest.raises(DataError, match="all ratings of .*equal in the split all are equal"):
+        fit(equal.parent, tmp_path / "runs", "equal", split="all")
+    one = rated(judged, tmp_path / "one", lambda reference: 3 + (reference == 0))
+    with pytest.raises(DataError, match="outside of one of the 3 inner folds are equal"):
+        fit(one.parent, tmp_path / "runs", "one", split="all")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_fit_that_finds_nothing_does_not_stand_in_the_way_of_another(judged, tmp_path):
+    """People who are of two minds about everything leave every weight at 0."""
+    import shutil
+
+    folder = tmp_path / "torn"
+    shutil.copytree(judged / "toy", folder)
+    honest = (folder / "train.csv").read_text()
+    header, *lines = honest.splitlines()
+    torn = [",".join([*line.split(",")[:3], "1,1"]) for line in lines]
+    (folder / "train.csv").write_text("\n".join([header, *torn]) + "\n")
+    for strength in (0.1, 0.01):
+        with pytest.raises(DataError, match="every weight became 0") as caught:
+            fit(tmp_path, tmp_path / "runs", "torn", strengths=(strength,))
+        assert "--strengths" in caught.value.hint
+    assert not list((tmp_path / "runs").glob("*/*"))
+    (folder / "train.csv").write_text(honest)
+    assert fit(tmp_path, tmp_path / "runs", "torn", strengths=(0.1,))["status"] == "done"
+
+
+@pytest.mark.parametrize("stage", [fit, score])
+def test_a_dry_run_knows_which_networks_there_are(judged, chain, tmp_path, stage):
+    metric = {"metric": "perceptual"} if stage is score else {}
+    for network, error in (("squeezenet9", ConfigError), (str(chain / "data"), ArtifactError)):
+        with pytest.raises(error, match="did you mean|is not a run"):
+            stage(judged, tmp_path, **metric, network=network, network_weights=None, dry_run=True)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -234,7 +284,13 @@ def test_another_file_of_weights_is_another_score(judged, tmp_path):
 
     from pretext.perceptual.networks import build_network
 
-    options = {"metric": "perceptual", "network": "squeezenet1_1", "layer": ("1",), "weights_dir": tmp_path, "offline": True}
+    options = {
+        "metric": "perceptual",
+        "network": "squeezenet1_1",
+        "layer": ("1",),
+        "weights_dir": tmp_path,
+        "offline": True,
+    }
     for seed in (0, 1):
         network = build_network("squeezenet1_1", layers=("1",), weights="random", seed=seed)
         save_file(network._inner.graph.state_dict(), tmp_path / "squeezenet1_1.safetensors")
@@ -244,3 +300,24 @@ def test_another_file_of_weights_is_another_score(judged, tmp_path):
         else:
             with pytest.raises(ArtifactError, match=r"its weights \(squeezenet1_1\) has changed since"):
                 score(judged, tmp_path, **options)
+
+
+def test_published_channel_weights_beside_another_file_of_the_networks_weights_are_noted(judged, tmp_path):
+    from safetensors.torch import save_file
+    from torch import rand
+
+    from pretext.perceptual.networks import build_network, default_taps
+    from pretext.perceptual.weights import is_published_file
+
+    name = "squeezenet1_1"
+    network = build_network(name, layers=default_taps(name), weights="random")
+    save_file(network._inner.graph.state_dict(), tmp_path / f"{name}.safetensors")
+    weights = {f"lin{layer}.model.1.weight": rand(1, count, 1, 1) for layer, count in enumerate(network.channels)}
+    save_file(weights, tmp_path / "lpips-squeeze-v0.1.safetensors")
+    options = {"metric": "lpips", "network": name, "weights_dir": tmp_path, "offline": True, "image_size": 32}
+    for channel_weights, notes in (("published", 1), ("unit", 0)):
+        score(judged, tmp_path, channel_weights=channel_weights, out=tmp_path / channel_weights, **options)
+        assert len(found := content(tmp_path / channel_weights)["notes"]) == notes
+        assert not notes or f"torchvision's own weights of {name}; the file that was used is another one" in found[0]
+    assert is_published_file("vgg16", "sha256:397923af" + "0" * 56)
+    assert not is_published_file("vgg16", "sha256:397923ae" + "0" * 56)

@@ -16,6 +16,7 @@ from pretext.artifacts.features import read_feature_header, read_split
 from pretext.artifacts.layout import DataLayout
 from pretext.artifacts.results import read_result
 from pretext.artifacts.shards import open_data
+from pretext.config import resolve
 from pretext.errors import ArtifactError, ConfigError, DataError, UnknownVariantError, UsageError
 from pretext.perceptual import build_network
 from pretext.perceptual.networks import default_taps
@@ -24,10 +25,10 @@ from pretext.stages import extract_features, probe
 NAME = "squeezenet1_1"
 
 
-def of_network(root, **changes):
+def of_network(root, explicit=(), **changes):
     options = {"network": NAME, "network_weights": "random", "layer": "2", "data_dir": root / "data", "device": "cpu",
                "runs_dir": root / "runs", "weights_dir": root / "weights", "offline": True, **changes}  # fmt: skip
-    return extract_features.run(configs.ExtractFeaturesConfig(**options))
+    return extract_features.run(configs.ExtractFeaturesConfig(**options), explicit=explicit)
 
 
 def images(root, split="test"):
@@ -56,7 +57,7 @@ def test_a_networks_features_are_stored_with_all_that_a_probe_needs(networks):
                                  "pool": "flatten", "num_features": 128 * 49}  # fmt: skip
     assert header["objective"] == {"name": "random"}
     assert header["network"] == network.facts
-    assert (header["pretraining"], header["seed"], header["checkpoint"]) == (None, None, None)
+    assert (header["pretraining"], header["seed"], header["checkpoint"]) == (None, 0, None)
 
 
 def test_the_same_features_are_not_extracted_twice_and_others_not_over_them(networks):
@@ -80,7 +81,7 @@ def test_published_weights_are_told_as_what_they_are_and_are_a_parent(networks, 
     header = read_feature_header(file)
     assert header["objective"] == {"name": "supervised ImageNet-1K"}
     assert header["network"]["saw"] == "ImageNet-1K labels"
-    assert header["encoder"]["weights"] == "imagenet"
+    assert (header["encoder"]["weights"], header["seed"]) == ("imagenet", None)
     assert (header["map_shape"], header["encoder"]["num_features"]) == (None, 64)
     save_file({key: tensor + 1 for key, tensor in tensors.items()}, tmp_path / f"{NAME}.safetensors")
     with pytest.raises(ArtifactError, match="weights"):
@@ -88,9 +89,54 @@ def test_published_weights_are_told_as_what_they_are_and_are_a_parent(networks, 
                    runs_dir=tmp_path)  # fmt: skip
 
 
+def test_other_random_weights_and_images_as_they_are_have_folders_of_their_own(networks, tmp_path):
+    changes = {"seed": 3, "normalize": "none", "layer": "1", "pool": "avg", "runs_dir": tmp_path}
+    assert of_network(networks, {"seed"}, **changes)["status"] == "done"
+    folder = tmp_path / f"shapes-{NAME}-random-s3-unnormalized"
+    network = build_network(NAME, layers=["1"], weights="random", seed=3, normalize="none")
+    with torch.no_grad():
+        expected = network(images(networks))[0].mean((2, 3))
+    np.testing.assert_allclose(
+        read_split(folder / "features-1.parquet", "test").feature_ND, expected, rtol=1e-4, atol=1e-5
+    )
+    header = read_feature_header(folder / "features-1.parquet")
+    assert (header["seed"], header["encoder"]["normalize"], header["network"]) == (3, "none", network.facts)
+    manifest = json.loads((folder / "features-1.manifest.json").read_text())
+    assert (manifest["seed"], manifest["request"]["seed"], manifest["request"]["normalize"]) == (3, 3, "none")
+    moved = tmp_path / f"shapes-{NAME}-random-s4-unnormalized"
+    folder.rename(moved)
+    with pytest.raises(ArtifactError, match="seed was 3, now 4"):
+        of_network(networks, **changes | {"seed": 4})
+
+
+def test_what_is_asked_of_networks_only_is_no_part_of_a_runs_features(root):
+    extract(root, layer="conv2")
+    request = json.loads((root / "runs/run/features-conv2.manifest.json").read_text())["request"]
+    assert not {"network", "network_weights", "normalize", "seed"} & request.keys()
+
+
+def test_a_layer_does_not_hide_that_two_things_were_asked_for(networks):
+    given = {"raw_pixels": True, "layer": "2", "data_dir": networks / "data"}
+    both, explicit = resolve(configs.ExtractFeaturesConfig, given | {"network": NAME})
+    with pytest.raises(UsageError, match="features are of one thing"):
+        extract_features.run(both, explicit=explicit)
+    pixels, explicit = resolve(configs.ExtractFeaturesConfig, given)
+    with pytest.raises(ConfigError, match="--layer is read only without --raw-pixels"):
+        extract_features.run(pixels, explicit=explicit)
+
+
+def test_the_folder_of_a_run_is_no_network_to_extract_from(chain, tmp_path):
+    run = str(chain / "runs/run")
+    with pytest.raises(ConfigError, match="is the folder of a run") as caught:
+        of_network(chain, network=run, network_weights="imagenet", layer="latent", runs_dir=tmp_path)
+    assert caught.value.hint == f"pretext extract-features {run} --layer ..."
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
+        ({"network_weights": "imagenet", "explicit": {"seed"}}, ConfigError, "--seed is that of random weights"),
         ({"layer": "latent"}, UsageError, "--network needs --layer"),
         ({"layer": "conv3"}, ConfigError, "'conv3' is no layer of squeezenet1_1; it has 1 to 4"),
         ({"network": "squeezenet"}, UnknownVariantError, "network 'squeezenet' is unknown"),

@@ -104,10 +104,15 @@ class TestNoReference:
             train(root, "none", loss="no-reference", channel_weights="unit", **RANDOM, **SMALL)
 
 
+@pytest.fixture(scope="module")
+def predicting(root, features):
+    train(root, "predict", objective="predict-features", features=features, layer=("4",), **SMALL)
+    return manifest(root / "runs" / "predict")
+
+
 class TestFeatures:
-    def test_they_are_predicted_without_decoding_an_image(self, root, features):
-        train(root, "predict", objective="predict-features", features=features, layer=("4",), **SMALL)
-        summary = manifest(root / "runs" / "predict")["summary"]
+    def test_they_are_predicted_without_decoding_an_image(self, predicting):
+        summary = predicting["summary"]
         assert summary["constant_loss"] > 0
         assert set(summary["parameters"]) == {"encoder", "head"}
 
@@ -142,6 +147,38 @@ class TestFeatures:
         with pytest.raises(ConfigError, match="needs --features"):
             train(root, "nothing", objective="predict-features", **SMALL)
 
+    def test_those_of_a_run_serve_a_loss_that_compares_in_it(self, perceptual, root):
+        extract(root, "perceptual", layer="conv3")
+        train(
+            root, "own", loss="perceptual", loss_network=str(perceptual), layer=("conv3",), features=perceptual, **SMALL
+        )
+        train(root, "own2", loss="perceptual", loss_network=str(perceptual), layer=("conv3",), **SMALL)
+        cached, computed = (manifest(root / "runs" / name)["summary"]["best_val_loss"] for name in ("own", "own2"))
+        assert cached == pytest.approx(computed, rel=1e-4)
+        objective = manifest(root / "runs" / "own2")["config"]["objective"]
+        assert (objective["loss_network"], objective["loss_network_weights"], objective["normalize"]) == (
+            "perceptual", "run", "none"
+        )  # fmt: skip
+
+    def test_where_a_run_lies_is_not_what_it_is(self, perceptual, root, monkeypatch):
+        train(root, "own2", loss="perceptual", loss_network=str(perceptual), layer=("conv3",), **SMALL)
+        monkeypatch.chdir(root)
+        again = train(root, "own2", loss="perceptual", loss_network="runs/perceptual", layer=("conv3",), **SMALL)
+        assert again["status"] == "already done"
+
+    def test_pooled_ones_are_not_all_of_a_layer(self, perceptual, root):
+        extract(root, "perceptual", layer="conv2", pool="avg")
+        with pytest.raises(ConfigError, match="are .*, but the layer gives") as caught:
+            train(root, "pooled", loss="perceptual", loss_network=str(perceptual), layer=("conv2",), features=perceptual,
+                  **SMALL)  # fmt: skip
+        assert caught.value.hint == "extract them with --pool flatten"
+        assert not (root / "runs" / "pooled").exists()
+
+    def test_the_record_says_whose_they_are(self, predicting):
+        objective = predicting["config"]["objective"]
+        assert objective["features_of"]["network"] == "squeezenet1_1"
+        assert "loss_network_saw" not in objective, "random weights have seen nothing"
+
 
 class TestWrongInput:
     @pytest.mark.parametrize(
@@ -154,12 +191,41 @@ class TestWrongInput:
             train(root, "refused", **{"loss": "perceptual", **RANDOM, **SMALL, **options})
         assert not (root / "runs" / "refused").exists()
 
+    def test_images_too_small_for_the_network_are_found_before_anything_is_written(self, tmp_path):
+        prepare(tmp_path, **SHAPES | {"image_size": 16})
+        with pytest.raises(ConfigError, match=r"image must be at least \d+ px .* got \(16, 16\)"):
+            train(tmp_path, "small", loss="perceptual", layer=("4",), epochs=1, **RANDOM)
+        assert not (tmp_path / "runs").exists()
+
     def test_missing_weights_are_named_with_address_checksum_and_place(self, root, tmp_path):
         with pytest.raises(DataError, match="vgg16-397923af.pth is missing") as caught:
             train(root, "offline", loss="perceptual", offline=True, weights_dir=tmp_path, **SMALL)
         assert "https://" in caught.value.hint
         assert "sha256:397923af" in caught.value.hint
         assert str(tmp_path) in str(caught.value)
+
+    def test_a_dry_run_downloads_nothing(self, root, tmp_path):
+        out = train(root, "dry", loss="lpips", dry_run=True, weights_dir=tmp_path / "none", **SMALL)
+        assert (out["status"], (tmp_path / "none").exists()) == ("dry run", False)
+        assert "'loss_network_weights': 'imagenet'" in out["config"]["objective"]
+
+    @pytest.mark.parametrize(
+        ("quality", "told"),
+        [("darkness:Absent", "AttributeError"), ("nowhere_at_all:Q", "ModuleNotFoundError"), (":Q", "ValueError"),
+         ("darkness:__name__", "TypeError"), ("builtins:dict", "must return a torch module"), ("niqe", "--offline forbids")],
+    )  # fmt: skip
+    def test_a_quality_that_can_t_be_made_is_an_error_for_people(self, root, quality, told):
+        with pytest.raises(ConfigError, match=told):
+            train(
+                root,
+                "bad",
+                loss="no-reference",
+                quality=quality,
+                channel_weights="unit",
+                offline=True,
+                **RANDOM,
+                **SMALL,
+            )
 
     def test_an_option_of_another_loss_is_refused(self, root):
         config = configs.PretrainConfig(loss="mse", loss_network="vgg16", data_dir=root / "data")

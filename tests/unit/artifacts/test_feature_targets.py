@@ -75,7 +75,8 @@ def test_the_facts_are_those_of_the_network_and_of_the_file(data, extracted):
 def test_features_that_are_not_there_or_not_finished(data, extracted, tmp_path):
     with pytest.raises(ArtifactError, match=r"nothing has no features-2\.manifest\.json") as caught:
         open_feature_targets(tmp_path / "nothing", "2", data, "train")
-    assert "pretext extract-features --layer 2 --data noise" in caught.value.hint
+    for source in ("RUN", "--network NAME"):
+        assert f"`pretext extract-features {source} --layer 2 --data noise`" in caught.value.hint
     with pytest.raises(ArtifactError, match="says the extract-features is not finished"):
         open_feature_targets(extracted(done=False), "conv3", data, "train")
 

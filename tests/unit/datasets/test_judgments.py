@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pretext import stage_configs
-from pretext.datasets import judgment_layouts
+from pretext.datasets.judgment_layouts import RATING_LAYOUTS, TRIPLET_LAYOUTS
 from pretext.datasets.judgments import (
     Pairs,
     Ratings,
@@ -271,13 +271,22 @@ def test_what_is_no_folder_or_no_layout_is_refused(tmp_path):
         read_judgments(tmp_path, split="train")
     with pytest.raises(ValueError, match="layout must be auto or one of"):
         read_judgments(tmp_path, layout="bapps", split="train")
-    for layout in judgment_layouts.LAYOUTS:
-        with pytest.raises(DataError):
-            read_judgments(tmp_path, layout=layout, split="train")
+
+
+@pytest.mark.parametrize(
+    ("layout", "absent"),
+    [("2afc", "SPLIT/SUBSET/judge"), ("jnd", "SPLIT/SUBSET/same"), ("triplets", "images"),
+     ("tid2013", "distorted_images"), ("kadid", "dmos.csv")],
+)  # fmt: skip
+def test_a_folder_of_another_layout_is_told_what_it_lacks(tmp_path, layout, absent):
+    for name in {"tid2013": ["reference_images"], "kadid": ["images"]}.get(layout, []):
+        (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match=f"{tmp_path} has no {absent}: it is not laid out as {layout}$"):
+        read_judgments(tmp_path, layout=layout, split="train")
 
 
 def test_the_options_offer_every_layout_that_is_read():
-    assert sorted(stage_configs.LAYOUTS) == sorted(judgment_layouts.LAYOUTS)
+    assert sorted(stage_configs.LAYOUTS) == sorted(["jnd", *TRIPLET_LAYOUTS, *RATING_LAYOUTS])
 
 
 def test_the_fingerprint_changes_with_a_vote_a_name_and_a_pixel(triplets):

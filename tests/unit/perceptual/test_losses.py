@@ -207,7 +207,9 @@ def test_a_quality_must_give_one_score_an_image(network):
 
 
 def no_reference(quality):
-    return build_no_reference(**RANDOM, layer=("1",), channel_weights="unit", quality=quality, quality_weight=0.5)
+    return build_no_reference(
+        **{**RANDOM, "offline": False}, layer=("1",), channel_weights="unit", quality=quality, quality_weight=0.5
+    )
 
 
 def test_a_quality_of_the_user_s_is_imported_by_name(tmp_path, monkeypatch):
@@ -228,11 +230,11 @@ def test_a_quality_of_the_user_s_is_imported_by_name(tmp_path, monkeypatch):
     assert not list(loss.parameters())
     with pytest.raises(ConfigError, match="must return a torch module, got dict"):
         no_reference("own_quality:not_a_module")
-    with pytest.raises(ConfigError, match="can't be imported"):
+    with pytest.raises(ConfigError, match="can't be made"):
         no_reference("own_quality:absent")
 
 
-@pytest.mark.parametrize(("quality", "message"), [(None, "needs --quality"), ("no_such_module:f", "can't be imported")])
+@pytest.mark.parametrize(("quality", "message"), [(None, "needs --quality"), ("no_such_module:f", "can't be made")])
 def test_no_quality_is_an_error_for_people(quality, message):
     with pytest.raises(ConfigError, match=message):
         no_reference(quality)

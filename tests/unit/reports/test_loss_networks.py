@@ -9,6 +9,7 @@ from scipy import stats
 from pretext.published import imagenet
 from pretext.reports import loss_networks_figure as figures
 from pretext.reports.answer import warnings
+from pretext.reports.context_tables import methods_table
 from pretext.reports.document import build_document
 from pretext.reports.loss_networks import find_grids, loss_network_tables, predictors_table
 from pretext.reports.loss_networks_figure import loss_networks_figure
@@ -241,19 +242,35 @@ def test_figure_has_a_line_per_network_and_a_band_per_other(grid, monkeypatch):
 
 
 def test_labels_that_the_loss_network_saw_are_warned_of(compared, workshop):
-    (line,) = [line for line in warnings(compared) if "loss network saw" in line]
+    (line,) = [line for line in warnings(compared) if "a network that saw" in line]
     assert SAW in line
     assert "STL-10" not in line, "the made-up data set is no part of ImageNet"
     _cell(workshop, 1.0, weights="random")
-    assert not any("loss network saw" in line for line in warnings(workshop.compare()))
+    assert not any("a network that saw" in line for line in warnings(workshop.compare()))
 
 
 def test_stl10_is_said_to_be_a_part_of_imagenet(fab, workshop):
     workshop.data = fab.make_data(workshop.root / "data" / "stl10", num_test=60)
     _cell(workshop, 1.0)
-    (line,) = [line for line in warnings(workshop.compare()) if "loss network saw" in line]
-    assert line.startswith("The loss network saw ImageNet-1K labels: cnn-perceptual-vgg16-2.")
+    (line,) = [line for line in warnings(workshop.compare()) if "a network that saw" in line]
+    assert line.startswith("Behind these stands a network that saw ImageNet-1K labels: cnn-perceptual-vgg16-2.")
     assert "STL-10 is a part of ImageNet" in line
+
+
+def test_a_published_network_is_no_control_but_a_reference_that_saw_labels(workshop, change_result):
+    _cell(workshop, 1.0)
+    layout = workshop.add_pixels(3.0)
+
+    def alter(content):
+        content["encoder"] |= {"name": "vgg16", "layer": "4"}
+        content["objective"] = {"name": "supervised ImageNet-1K"}
+
+    change_result(layout, "probe-linear", alter)
+    study = workshop.compare()
+    (line,) = [line for line in warnings(study) if "a network that saw" in line]
+    assert "vgg16-supervised ImageNet-1K" in line
+    (row,) = [row for row in _records(methods_table(study)) if "supervised" in row["method"]]
+    assert row["what"].startswith("reference: a published network")
 
 
 def test_predictors_have_a_column_each_and_are_means_over_seeds(workshop, change_result):
