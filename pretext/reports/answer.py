@@ -220,6 +220,8 @@ def _missing_controls(study: Study) -> list[str]:
         # Raw pixels have no layers: they stand beside one of them.
         usual = (RANDOM, PIXELS) if evaluation.kind.startswith("probe-") and evaluation.is_primary else (RANDOM,)
         there = {entry.method.identity.sort for entry in evaluation.entries}
+        if there == {PUBLISHED}:  # a layer of a network of others, which is a control itself
+            continue
         for sort in wanted.get(evaluation.kind, usual):
             if sort not in there:
                 missing.setdefault(sort, []).append(evaluation.label)

@@ -70,6 +70,7 @@ def run_identity(run: Run) -> Identity | None:
     if parts["objective"].get("loss_network_weights") == RANDOM_WEIGHTS:
         # they are drawn anew for each seed, so they are as little of the method as the seed is
         parts["objective"].pop("loss_network_fingerprint", None)
+    parts["objective"].pop("features", None)  # the name of a folder; whose features they are is told beside it
     encoder = flatten(without(parts["encoder"], ENCODER_FACTS), "encoder")
     if parts["objective"].get("name") == "random":
         return Identity(RANDOM, _base(parts), encoder)
@@ -180,9 +181,12 @@ def _base(parts: Mapping[str, Any]) -> str:
         value, amount = objective.get(name), objective.get(own)
         if value is not None and value != USUAL_LOSS:
             words.append(f"{value}{short(amount) if amount is not None else ''}")
-    if network := objective.get("loss_network"):
+    known = objective.get("features_of") or {}  # of features that are predicted, or that a loss compares with
+    if network := objective.get("loss_network") or known.get("network") or known.get("name"):
         words += [PurePath(str(network)).name, *([_layers(objective["layer"])] if objective.get("layer") else [])]
-        words += [RANDOM_WEIGHTS] if objective.get("loss_network_weights") == RANDOM_WEIGHTS else []
+        words += (
+            [RANDOM_WEIGHTS] if RANDOM_WEIGHTS in (objective.get("loss_network_weights"), known.get("weights")) else []
+        )
     words += [f"with-{objective['pixel_loss']}"] if objective.get("pixel_loss") else []
     return "-".join([str(encoder), *words])
 

@@ -106,11 +106,23 @@ def test_make_targets_named_here_exist():
     assert named <= set(re.findall(r"^([a-z-]+):", makefile, flags=re.M)), named
 
 
-@pytest.mark.parametrize("study", ["stl10-pse", "split-brain"])
+@pytest.mark.parametrize("study", ["stl10-pse", "split-brain", "loss-networks"])
 def test_the_studies_are_those_that_were_measured(study):
     from study_table import study_table
 
     assert study_table(ROOT / "examples" / study) in README, f"python tests/helpers/study_table.py examples/{study}"
+
+
+def test_the_agreement_with_people_is_the_one_that_was_measured():
+    from study_table import agreement_table
+
+    assert agreement_table(ROOT / "examples" / "loss-networks") in README
+
+
+def test_the_perceptual_benchmark_is_the_one_that_was_measured():
+    rows = json.loads((ROOT / "tests/bench/results/perceptual-cpu.json").read_text())["rows"]
+    for row in rows:
+        assert f"{row['ratio']:.2f} times with {row['network']}" in README
 
 
 def test_the_colour_benchmarks_are_those_that_were_measured():
