@@ -143,7 +143,7 @@ class PretrainConfig:
     quality_weight: float | None = option(None, "Weight of the quality.", panel=LOSS, minimum=0)
     pixel_loss: str | None = option(None, "Loss on pixels that is added.", panel=LOSS, choices=ADDED_LOSSES)
     pixel_weight: float | None = option(None, "Its weight.", panel=LOSS, minimum=0)
-    features: Path | None = option(None, "Run of extract-features whose vectors are predicted; its layer is --layer.",
+    features: Path | None = option(None, "Run of extract-features, at --layer: what is predicted, or what a loss compares with.",
                                    panel=LOSS)  # fmt: skip
     color_space: str | None = option(None, "Which channels are predicted from which, and their bins. "
                                      "[default: the prepared one]", panel=LOSS, choices=tuple(COLOR_SPACES))  # fmt: skip
