@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pretext.objectives.base import Objective, Setting
 from pretext.objectives.color_task import ColorTask, find_color_task, network_shape
 from pretext.objectives.feature_task import FeatureTask, find_feature_task
 from pretext.perceptual.losses import LPIPSLoss, NetworkLoss, NoReferenceLoss
+from pretext.perceptual.networks import check_given
 from pretext.progress import Progress
 from pretext.registry import Variant
 from pretext.stage_configs import PretrainConfig
@@ -60,7 +62,7 @@ class Job:
         return self.parts["objective"][0].trains
 
 
-def find_job(config: PretrainConfig, parts: Parts, progress: Progress) -> Job:
+def find_job(config: PretrainConfig, parts: Parts, progress: Progress, explicit: Collection[str]) -> Job:
     """Open what the options name; a loss network that is missing is downloaded now."""
     data = open_data(find_data(config.data_dir, config.data))
     split = _split_name(config, data)
@@ -70,6 +72,8 @@ def find_job(config: PretrainConfig, parts: Parts, progress: Progress) -> Job:
         color = find_color_task(data, split, options["color_space"], options.get("target_size"))
         options |= {"color_space": color.quantizer.name, "target_size": color.size}
     features = _features(parts, data, split)
+    if "loss" in parts and parts["loss"][0].name in NETWORK_LOSSES:
+        check_given(parts["loss"][1]["loss_network"], explicit)
     layout = RunLayout(config.out or config.runs_dir / default_run_name(data.name, parts, config.seed))
     loss = _build_loss(config, data, *parts["loss"], progress) if "loss" in parts else None
     if features is not None and isinstance(loss, NetworkLoss):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,23 @@ class _Own(nn.Module):
         return [found[layer] for layer in self.layers]
 
 
+def is_run(network: str) -> bool:
+    """Whether a name means a run's folder and not a network of the catalogue."""
+    return network not in NETWORKS and Path(network).is_dir()
+
+
+def check_given(network: str, explicit: Collection[str]) -> None:
+    """Refuse an option that was given and that a run, which takes images as they are, would not read.
+
+    Raises:
+        ConfigError: If it is one.
+    """
+    if is_run(network) and "normalize" in explicit:
+        raise ConfigError(
+            f"--normalize is for published networks; {network} is a run, whose encoder takes images as they are"
+        )
+
+
 def build_network(
     network: str,
     *,
@@ -195,7 +212,7 @@ def build_network(
         raise ValueError(f"weights must be imagenet or random, got {weights!r}")
     if normalize not in ("imagenet", "none"):
         raise ValueError(f"normalize must be imagenet or none, got {normalize!r}")
-    if network not in NETWORKS and Path(network).is_dir():
+    if is_run(network):
         if weights == "random":
             raise ConfigError(f"random weights are for published networks; {network} is a run, with its own weights",
                               hint="pretext pretrain --objective random makes a run of an untrained encoder")  # fmt: skip
@@ -257,7 +274,7 @@ def default_taps(network: str) -> tuple[str, ...]:
     """
     if network in LPIPS_TAPS:
         return tuple(f"features.{index}" for index in LPIPS_TAPS[network])
-    if network not in NETWORKS and Path(network).is_dir():
+    if is_run(network):
         return (load_encoder(network).code_layer,)
     return layer_numbers(NETWORKS[network].fixed["nodes"])
 

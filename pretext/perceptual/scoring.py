@@ -21,6 +21,7 @@ from pretext.datasets.judgment_layouts import find_layout
 from pretext.datasets.judgments import Judgments, Ratings, Triplets, fingerprint, image_ids, read_judgments
 from pretext.errors import ConfigError
 from pretext.perceptual.fitted import FILE
+from pretext.perceptual.networks import is_run
 from pretext.stage_configs import JudgmentOptions
 from pretext.statistics.agreement import (
     agreement,
@@ -66,11 +67,6 @@ def open_judgments(config: JudgmentOptions, split: str) -> Opened:
              "num": len(judgments), "num_images": len(judgments.image_paths), "fingerprint": total,
              "image_size": config.image_size}  # fmt: skip
     return Opened(judgments, facts, Parent("judgments", str(config.judgments), total))
-
-
-def is_run(network: str) -> bool:
-    """Whether --network means a run's folder and not a row of the catalogue."""
-    return network not in NETWORKS and Path(network).is_dir()
 
 
 def made_from(options: Mapping[str, Any], facts: Mapping[str, Any]) -> list[Parent]:

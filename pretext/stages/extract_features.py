@@ -27,8 +27,7 @@ from pretext.datasets.download import show_download
 from pretext.encoders.base import Encoder
 from pretext.encoders.restore import load_encoder
 from pretext.errors import ConfigError, UsageError
-from pretext.perceptual.networks import FeatureNetwork, build_network
-from pretext.perceptual.scoring import is_run
+from pretext.perceptual.networks import FeatureNetwork, build_network, is_run
 from pretext.progress import Progress, Silent, Task
 from pretext.stage_configs import ExtractFeaturesConfig
 from pretext.tasks.pooling import pool_map

@@ -19,7 +19,7 @@ from pretext.errors import ConfigError, DataError
 from pretext.perceptual.distances import lpips_terms
 from pretext.perceptual.fitted import FILE, FIT_STEM, Fitted, write_fitted
 from pretext.perceptual.fitting import Fit, Opinions, Preferences, choose_strength, fit_weights, fold_groups
-from pretext.perceptual.networks import FeatureNetwork, build_network, default_taps
+from pretext.perceptual.networks import FeatureNetwork, build_network, check_given, default_taps
 from pretext.perceptual.pairs import compare_pairs, index_pairs
 from pretext.perceptual.scoring import (
     ceilings,
@@ -61,7 +61,7 @@ def run(config: FitMetricConfig, *, explicit: Collection[str] = (),
 
     Args:
         config: The options.
-        explicit: Not needed: every option is read.
+        explicit: Which of them the user gave; one that a run as network does not read is then an error.
         progress: Where progress goes.
 
     Returns:
@@ -72,6 +72,7 @@ def run(config: FitMetricConfig, *, explicit: Collection[str] = (),
     """
     progress = progress or Silent()
     options = _options(config)
+    check_given(options["network"], explicit)
     opened = open_judgments(config, config.split)
     judgments = opened.judgments
     _check(config, judgments)

@@ -44,7 +44,7 @@ def run(config: PretrainConfig, *, explicit: Collection[str] = (), progress: Pro
         PretextError: For anything wrong with the options, the data, the device or the disk.
     """
     progress = progress or Silent()
-    job = find_job(config, choose_pretraining(config, explicit), progress)
+    job = find_job(config, choose_pretraining(config, explicit), progress, explicit)
     layout = job.layout
     record = Record(layout.manifest, "pretrain", request_of(job), parents_of(job))
     if config.dry_run:

@@ -14,6 +14,7 @@ from pretext.artifacts.manifest import Record
 from pretext.artifacts.scores import JUDGMENTS_FILE, KIND, SCHEMA
 from pretext.datasets.download import show_download
 from pretext.perceptual.metrics import Metric
+from pretext.perceptual.networks import check_given
 from pretext.perceptual.pairs import compare_pairs, index_pairs
 from pretext.perceptual.scoring import (
     Opened,
@@ -52,6 +53,8 @@ def run(config: ScoreMetricConfig, *, explicit: Collection[str] = (),
     """
     progress = progress or Silent()
     row, options = choose_row(config, "metric", explicit)
+    if "network" in options:
+        check_given(options["network"], explicit)
     word = metric_word(row.name, options, config.seed)
     opened = open_judgments(config, config.split)
     other = "" if config.split == "test" else f"-{config.split.replace('/', '+')}"

@@ -87,6 +87,12 @@ class TestPerceptual:
         assert objective["loss_network_fingerprint"] == want
         assert objective["loss_network_saw"].startswith("shapes, by autoencode with perceptual")
 
+    def test_a_run_takes_images_as_they_are(self, perceptual, root):
+        config = configs.PretrainConfig(loss="perceptual", loss_network=str(perceptual), layer=("conv2",),
+                                        normalize="imagenet", data_dir=root / "data", out=root / "runs" / "n", **SMALL)  # fmt: skip
+        with pytest.raises(ConfigError, match="--normalize is for published networks"):
+            pretrain.run(config, explicit={"loss", "loss_network", "normalize"})
+
     def test_denoising_compares_with_the_clean_image(self, root):
         out = train(root, "denoise", objective="denoise", loss="lpips", channel_weights="unit", layer=("2",), **RANDOM,
                     **SMALL)  # fmt: skip
