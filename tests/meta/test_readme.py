@@ -119,10 +119,40 @@ def test_the_agreement_with_people_is_the_one_that_was_measured():
     assert agreement_table(ROOT / "examples" / "loss-networks") in README
 
 
+def test_what_is_said_of_the_loss_networks_is_what_was_measured():
+    from study_table import read
+
+    folder, text = ROOT / "examples" / "loss-networks", " ".join(README.split())
+    top1 = {(row["evaluation"], row["method"]): float(row["ensemble_top1"]) for row in read(folder / "results.csv")}
+    linear = {method: 100 * value for (evaluation, method), value in top1.items() if evaluation == "Linear probe"}
+    layers = [linear[f"conv-k4-perceptual-squeezenet1_1-{layer}"] for layer in (1, 2, 3, 4)]
+    assert "{:.1f}, {:.1f}, {:.1f} and {:.1f} for layers 1 to 4".format(*layers) in text
+    assert f"where MSE gives {linear['conv-k4-mse']:.1f} and PSE {linear['conv-k4-pse4']:.1f}" in text
+    untaught = max(linear[f"conv-k4-perceptual-squeezenet1_1-{layer}-random"] for layer in (1, 2, 3, 4))
+    assert untaught - linear["conv-k4-mse"] < 0.2
+    published = 100 * top1["Linear probe, 4", "squeezenet1_1-supervised ImageNet-1K"]
+    assert f"the network itself scores {published:.1f} by" in text
+    predicted = "conv-k4-predict-features-mse-squeezenet1_1-4"
+    assert f"of a random network gives {linear[predicted + '-random']:.1f}" in text
+    (row,) = [row for row in read(folder / "seeds.csv") if row["evaluation"] == "Linear probe"
+              and (row["a"], row["b"]) == (predicted, "conv-k4-perceptual-squeezenet1_1-4")]  # fmt: skip
+    ahead = {name: 100 * float(value) for name, value in row.items() if "difference" in name}
+    assert ("{difference:.1f} points ahead (95 % {difference_low:.1f} to {difference_high:.1f} over two seeds, "
+            "{image_difference_low:.1f} to {image_difference_high:.1f} over test images)").format(**ahead) in text  # fmt: skip
+    fit = json.loads((folder / "fit.json").read_text())
+    assert f"of {fit['weights']['num']:,} channels to the {fit['judgments']['num']:,} triplets" in text
+    assert f"({fit['weights']['num_nonzero']} stay above 0)" in text
+    (row,) = [row for row in read(folder / "agreement.csv") if row["metric"] == "lpips-squeezenet1_1-unit"]
+    gain, low, high = (-100 * float(row[name]) for name in ("points", "points_high", "points_low"))
+    assert f"gains {gain:.1f} points over unit weights on the test part (95 % {low:.1f} to {high:.1f})" in text
+
+
 def test_the_perceptual_benchmark_is_the_one_that_was_measured():
     rows = json.loads((ROOT / "tests/bench/results/perceptual-cpu.json").read_text())["rows"]
     for row in rows:
         assert f"{row['ratio']:.2f} times with {row['network']}" in README
+    known = " and ".join(f"{row['ratio_features_known']:.2f}" for row in rows)
+    assert f"with the target's features known (`--features`) {known}" in " ".join(README.split())
 
 
 def test_the_colour_benchmarks_are_those_that_were_measured():
