@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+FAULTS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-gpu check format bench clean
+.PHONY: help install demo test test-all test-gpu check format bench bench-scale faults clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -31,11 +32,17 @@ test-all: install ## the tests, with the slow ones
 test-gpu: install ## the tests that need CUDA
 	$(BIN)/python -m pytest -q -m gpu
 
-bench: install ## what PSE, perceptual losses, Lab conversion and prepared colours cost beside the plain ways
-	$(BIN)/python tests/bench/bench_pse.py
-	$(BIN)/python tests/bench/bench_color.py
-	$(BIN)/python tests/bench/bench_prepare.py
-	$(BIN)/python tests/bench/bench_perceptual.py
+bench: install ## what each part costs beside the plain way and the hardware's ceiling; all 2^24 colours checked
+	$(BIN)/pretext bench all
+	$(BIN)/python tests/bench/check_colours.py
+
+bench-scale: install ## memory and time of up to a million images (minutes; 7 GB of disk)
+	$(BIN)/python tests/bench/bench_scale.py
+
+faults: install ## break everything on purpose, FAULTS times as often as the tests do, and count what was lost
+	rm -f tests/faults/results.json
+	PRETEXT_FAULTS=$(FAULTS) PRETEXT_KILLS=$$((3 * $(FAULTS))) PRETEXT_FAULTS_JSON=tests/faults/results.json \
+	  $(BIN)/python -m pytest -q -n auto --dist worksteal --timeout 3600 tests/faults tests/pipeline/test_kill.py
 
 check: install ## lint, format and types; changes nothing
 	$(BIN)/ruff check pretext tests examples

@@ -1,6 +1,15 @@
-"""`python -m pretext` is `pretext`."""
+"""`pretext`, and `python -m pretext`.
 
-from pretext.cli.app import main
+Light, since every worker process that a command starts imports it again.
+"""
+
+
+def main() -> None:
+    """Entry point of both."""
+    from pretext.cli.app import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 from pretext.errors import ConfigError
 
 ConfigType = TypeVar("ConfigType")
+MAX_SHOWN = 500  # characters of a wrong value in a message
+LARGEST_INT = 2**63 - 1  # what the libraries below take
 
 
 def option(
@@ -73,19 +75,21 @@ def read_study(path: Path, section: str, known_sections: tuple[str, ...]) -> dic
             study = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"study file {path} can't be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"study file {path} is not valid TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or a number of thousands of digits
+        raise ConfigError(f"study file {path} is not valid TOML: {_cut(str(error))}") from error
     unknown = [name for name in study if name not in known_sections]
     if unknown:
         near = difflib.get_close_matches(unknown[0], known_sections, n=1)
         guess = f"; did you mean [{near[0]}]?" if near else f"; tables are {', '.join(known_sections)}"
-        raise ConfigError(f"study file {path} has an unknown table [{unknown[0]}]{guess}")
+        raise ConfigError(f"study file {path} has an unknown table [{_cut(unknown[0])}]{guess}")
     table = study.get(section, {})
     if not isinstance(table, dict):
-        raise ConfigError(f"study file {path}: '{section}' must be a table, got {table!r}")
+        raise ConfigError(f"study file {path}: '{section}' must be a table, got {_shown(table)}")
     values = {key.replace("-", "_"): value for key, value in table.items()}
     if twice := sorted(key for key in table if "-" in key and key.replace("-", "_") in table):
-        raise ConfigError(f"study file {path}: table [{section}] gives '{twice[0]}' twice, once with - and once with _")
+        raise ConfigError(
+            f"study file {path}: table [{section}] gives '{_cut(twice[0])}' twice, once with - and once with _"
+        )
     return values
 
 
@@ -105,7 +109,7 @@ def resolve(
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1)
             guess = f"; did you mean '{near[0]}'?" if near else ""
-            problems.append(f"unknown key '{name}'{guess}")
+            problems.append(f"unknown key '{_cut(name)}'{guess}")
         else:
             values[name] = value
     values |= {name: value for name, value in given.items() if value is not None}
@@ -115,7 +119,7 @@ def resolve(
         try:
             checked[name] = _coerce(hints[name], value)
         except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: ~name of no user
-            problems.append(f"{flag_name(field)} must be {_describe(hints[name])}, got {value!r}")
+            problems.append(f"{flag_name(field)} must be {_describe(hints[name])}, got {_shown(value)}")
             continue
         problems += _range_problems(field, checked[name])
     problems += [f"{flag_name(field)} is missing" for name, field in fields.items()
@@ -184,6 +188,8 @@ def _coerce(hint: Any, value: Any) -> Any:
             raise ValueError
         return number
     if hint is Path:
+        if "\0" in str(value):  # no file can have such a name
+            raise ValueError
         return Path(value).expanduser()
     if hint is str and isinstance(value, str):
         return value
@@ -200,6 +206,18 @@ def _describe(hint: Any) -> str:
     return names[hint]
 
 
+def _shown(value: Any) -> str:
+    """A value in a message, whatever a study file gave."""
+    try:
+        return _cut(repr(value))
+    except (ValueError, RecursionError):
+        return "a value that is too long to show"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
 def _range_problems(field: dataclasses.Field[Any], value: Any) -> list[str]:
     facts, name = field.metadata, flag_name(field)
     for item in value if isinstance(value, tuple) else (value,):
@@ -208,11 +226,13 @@ def _range_problems(field: dataclasses.Field[Any], value: Any) -> list[str]:
         if facts["choices"] and item not in facts["choices"]:
             near = difflib.get_close_matches(str(item), facts["choices"], n=1)
             guess = f"; did you mean '{near[0]}'?" if near else ""
-            return [f"{name} must be one of {', '.join(facts['choices'])}, got '{item}'{guess}"]
+            return [f"{name} must be one of {', '.join(facts['choices'])}, got '{_cut(str(item))}'{guess}"]
         if facts["minimum"] is not None and item < facts["minimum"]:
-            return [f"{name} must be at least {facts['minimum']}, got {item}"]
+            return [f"{name} must be at least {facts['minimum']}, got {_shown(item)}"]
         if facts["maximum"] is not None and item > facts["maximum"]:
-            return [f"{name} must be at most {facts['maximum']}, got {item}"]
+            return [f"{name} must be at most {facts['maximum']}, got {_shown(item)}"]
         if facts["above"] is not None and item <= facts["above"]:
-            return [f"{name} must be greater than {facts['above']}, got {item}"]
+            return [f"{name} must be greater than {facts['above']}, got {_shown(item)}"]
+        if isinstance(item, int) and abs(item) > LARGEST_INT:
+            return [f"{name} must be at most {LARGEST_INT}, got {_shown(item)}"]
     return []

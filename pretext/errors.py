@@ -54,6 +54,10 @@ class DataError(PretextError):
     exit_code = 5
 
 
+class AbsentWeightsError(DataError):
+    """Published weights are not on this machine, and may not be downloaded."""
+
+
 class DeviceError(PretextError):
     """The device asked for is not there, or can't do what was asked."""
 

@@ -28,6 +28,7 @@ LAYOUTS = ("2afc", "jnd", "triplets", "tid2013", "kadid")
 DEVICES, PRECISIONS = ("auto", "cpu", "cuda"), ("auto", "fp32", "bf16")
 AUGMENTATIONS = ("none", "flip", "small", "strong")
 NETWORK_WEIGHTS, NORMALIZATIONS = ("imagenet", "random"), ("imagenet", "none")
+BENCH_PARTS = ("data", "color", "loss", "train", "features", "probe")
 ADDED_LOSSES = ("mse", "l1", "bce", "pse")
 TORCH_SEED_LIMIT = 2**31 - 1
 
@@ -174,6 +175,9 @@ class PretrainConfig:
     grad_clip: float = option(1.0, "Largest norm of the gradient; 0 clips nothing.", panel=OPTIMISATION, minimum=0)
     patience: int = option(0, "Stop after this many epochs without a better validation loss; 0 never stops.",
                            panel=OPTIMISATION, minimum=0)  # fmt: skip
+    on_nan: str = option("stop", "When a loss or gradient is no number: stop and keep the step, skip it, or rewind to the last "
+                         "saved state and take other batches.", panel=OPTIMISATION,
+                         choices=("stop", "skip", "rewind"), identity=False)  # fmt: skip
     augment: str | None = option(
         None, "Augmentation of the training images.", panel=OPTIMISATION, choices=AUGMENTATIONS
     )
@@ -372,5 +376,17 @@ class ExportConfig:
     format: str = option("auto", "auto is a state dict where the shape is torchvision's, else a torch.export program.",
                          panel=OUTPUT, choices=("auto", "state-dict", "torch-export"))  # fmt: skip
     out: Path | None = option(None, "File to write. [default: RUN/encoder-FORMAT.*]", panel=OUTPUT, identity=False)
+    overwrite: bool = _overwrite()
+    dry_run: bool = _dry_run()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchConfig:
+    """Measure how fast this machine does each part of the work, against the plain way and the hardware's ceiling."""
+
+    parts: tuple[str, ...] = option(("all",), "What to measure.", panel=EVALUATION, choices=("all", *BENCH_PARTS),
+                                    positional=True)  # fmt: skip
+    device: str = _device()
+    out: Path | None = option(None, "File to write the numbers to, as JSON.", panel=OUTPUT, identity=False)
     overwrite: bool = _overwrite()
     dry_run: bool = _dry_run()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pretext.artifacts.atomic import atomic_path
+from pretext.artifacts.atomic import atomic_path, loads_strictly
 from pretext.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -47,10 +47,7 @@ def read_header(path: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path} can't be read as safetensors: {error}") from error
     if text is None:
         raise ArtifactError(f"{path} was not written by this toolkit: its header has no '{HEADER_KEY}'")
-    try:
-        header = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path} has a damaged header: {error}") from error
+    header = loads_strictly(path, text, problem="has a damaged header")
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:
         raise ArtifactError(f"{path} has a header of another schema; this version reads {SCHEMA}")
     return header
@@ -71,8 +68,35 @@ def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
         raise ArtifactError(f"{path} can't be read as safetensors: {error}") from error
 
 
-def check_keys(path: Path, expected: Mapping[str, Any], found: Mapping[str, Tensor]) -> None:
+class Shaped(NamedTuple):
+    """What a file tells of a tensor before it is read."""
+
+    shape: tuple[int, ...]
+
+
+def read_shapes(path: Path, prefix: str = "") -> dict[str, Shaped]:
+    """The shapes of the tensors whose names begin with `prefix`, which is cut off; no tensor is read.
+
+    Raises:
+        ArtifactError: If the file is missing or broken.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name.removeprefix(prefix): Shaped(tuple(file.get_slice(name).get_shape()))
+                    for name in file.keys() if name.startswith(prefix)}  # fmt: skip
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path} can't be read as safetensors: {error}") from error
+
+
+def check_keys(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """Check that a file holds exactly the tensors a network needs, each of the right shape.
+
+    Args:
+        path: The file, for messages.
+        expected: Tensors by name, with or without values (device meta).
+        found: Tensors by name, or what `read_shapes` told of them.
 
     Raises:
         ArtifactError: Naming the missing, unexpected and misshapen ones.

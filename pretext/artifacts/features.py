@@ -10,17 +10,26 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pretext.artifacts.atomic import atomic_path
+from pretext.artifacts.atomic import atomic_path, loads_strictly
 from pretext.artifacts.layout import LATENT, RunLayout, features_stem
 from pretext.artifacts.manifest import require_done
+from pretext.artifacts.overlap import overlap
 from pretext.artifacts.rows import Rows
 from pretext.artifacts.shards import DataSet
+from pretext.artifacts.tables import check_no_nulls, check_types, open_table, read_table, reading
+from pretext.artifacts.verify import check_bytes
 from pretext.errors import ArtifactError
 
+# split, ids, labels, folds, features: see `write_features`
+FeatureChunk = tuple[str, Sequence[str] | pa.ChunkedArray, np.ndarray | pa.ChunkedArray,
+                     Sequence[Sequence[int]] | pa.ChunkedArray, Any]  # fmt: skip
 META_KEY = b"pretext"
 COLUMNS = ("id", "split", "label", "folds", "feature")
+# Sections of the header that code relies on, and their texts.
+HEADER: dict[str, tuple[str, ...]] = {"data": ("name", "fingerprint"), "encoder": ("name",), "network": ()}
 
 
 def feature_schema(num_features: int, header: Mapping[str, Any]) -> pa.Schema:
@@ -32,21 +41,32 @@ def feature_schema(num_features: int, header: Mapping[str, Any]) -> pa.Schema:
     )  # fmt: skip
 
 
-def write_features(path: Path, header: Mapping[str, Any], num_features: int,
-                   chunks: Iterable[tuple[str, list[str], np.ndarray, list[list[int]], np.ndarray]]) -> int:  # fmt: skip
-    """Stream chunks (split, ids, label_N with -1 for none, folds, feature_ND float32) to one file; returns the rows."""
+def write_features(path: Path, header: Mapping[str, Any], num_features: int, chunks: Iterable[FeatureChunk]) -> int:
+    """Stream chunks to one file, a row group each; returns the rows.
+
+    A chunk is (split, ids, labels, folds, feature_ND float32). Labels are -1 for none or null, folds empty or null;
+    ids, labels and folds may be columns of a shard. While a chunk is written, later ones are made; features may be
+    anything that becomes an array then. Three chunks are in memory at most.
+    """
     schema = feature_schema(num_features, header)
-    count = 0
     with atomic_path(path) as temporary, _writer(temporary, schema) as writer:
-        for split, ids, label_N, folds, feature_ND in chunks:
+
+        def write(chunk: FeatureChunk) -> int:
+            split, ids, labels, folds, feature_ND = chunk
             flat = pa.array(np.ascontiguousarray(feature_ND, np.float32).reshape(-1))
-            columns = [pa.array(ids, pa.string()), pa.array([split] * len(ids), pa.string()),
-                       pa.array(label_N, pa.int32(), mask=label_N < 0),
-                       pa.array([fold or None for fold in folds], pa.list_(pa.int16())),
+            own_folds = folds if isinstance(folds, pa.ChunkedArray) else [fold or None for fold in folds]
+            mask = labels < 0 if isinstance(labels, np.ndarray) else None
+            columns = [_column(ids, pa.string()), pa.array([split] * len(ids), pa.string()),
+                       _column(labels, pa.int32(), mask), _column(own_folds, pa.list_(pa.int16())),
                        pa.FixedSizeListArray.from_arrays(flat, num_features)]  # fmt: skip
             writer.write_table(pa.table(columns, schema=schema))
-            count += len(ids)
-    return count
+            return len(ids)
+
+        return sum(overlap(write, chunks))
+
+
+def _column(values: Any, kind: pa.DataType, mask: np.ndarray | None = None) -> pa.Array:
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else pa.array(values, kind, mask=mask)
 
 
 def assemble_features(path: Path, parts: Sequence[Path], header: Mapping[str, Any], num_features: int) -> int:
@@ -83,16 +103,30 @@ def read_feature_header(path: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: If it is missing, broken, or not a feature file of this toolkit.
     """
-    try:
-        schema = pq.read_schema(path)
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} does not exist", hint="pretext extract-features makes it") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ArtifactError(f"{path} can't be read as Parquet: {error}") from error
+    if not path.exists():
+        raise ArtifactError(f"{path} does not exist", hint="pretext extract-features makes it")
+    schema = open_table(path).schema_arrow
+    _check_schema(path, schema)
     text = (schema.metadata or {}).get(META_KEY)
-    if text is None or tuple(schema.names) != COLUMNS:
-        raise ArtifactError(f"{path} is not a feature file of this toolkit: its columns are {', '.join(schema.names)}")
-    return json.loads(text)
+    if text is None:
+        raise ArtifactError(f"{path} is not a feature file of this toolkit: its header has no '{META_KEY.decode()}'")
+    header = loads_strictly(path, text, problem="has a damaged header")
+    if not all(_has_types(header, section, keys) for section, keys in HEADER.items()):
+        raise ArtifactError(f"{path} is damaged: its header is not what this toolkit writes",
+                            hint="extract-features with --overwrite replaces it")  # fmt: skip
+    return header
+
+
+def _check_schema(path: Path, schema: pa.Schema) -> None:
+    kind = schema.field("feature").type if schema.names == list(COLUMNS) else None
+    size = kind.list_size if kind is not None and pa.types.is_fixed_size_list(kind) else 1
+    wanted = feature_schema(max(size, 1), {})
+    check_types(path, schema, dict(zip(wanted.names, wanted.types, strict=True)), "a feature file of this toolkit")
+
+
+def _has_types(header: Any, section: str, keys: Sequence[str]) -> bool:
+    found = header.get(section, {}) if isinstance(header, dict) else None
+    return isinstance(found, dict) and (not found or all(isinstance(found.get(key), str) for key in keys))
 
 
 def read_split(path: Path, split: str) -> FeatureSplit | None:
@@ -101,16 +135,24 @@ def read_split(path: Path, split: str) -> FeatureSplit | None:
     Raises:
         ArtifactError: If the file is missing or broken.
     """
-    try:
-        table = pq.read_table(path, filters=[("split", "=", split)])
-    except (pa.ArrowException, OSError) as error:
-        raise ArtifactError(f"{path} can't be read as Parquet: {error}") from error
-    if table.num_rows == 0:
+    with reading(path):
+        source = open_table(path)
+        _check_schema(path, source.schema_arrow)
+        blocks = []
+        for group in range(source.num_row_groups):  # with a filter, pyarrow 26 never returns from some broken pages
+            block = source.read_row_group(group)
+            block.validate(full=True)
+            blocks.append(block.filter(pc.equal(block["split"], split)))
+    if not (table := pa.concat_tables(blocks or [source.schema_arrow.empty_table()])).num_rows:
         return None
-    feature = table["feature"].combine_chunks()
+    check_no_nulls(path, table, ("id", "feature"))
+    feature_ND = np.concatenate([chunk.flatten().to_numpy() for chunk in table["feature"].chunks]).reshape(
+        table.num_rows, -1
+    )
+    if not np.isfinite(feature_ND).all():
+        raise ArtifactError(f"{path} holds features that are not finite")
     label = table["label"].fill_null(-1).to_numpy().astype(np.int64)
-    return FeatureSplit(table["id"].to_pylist(), label, [fold or [] for fold in table["folds"].to_pylist()],
-                        feature.values.to_numpy().reshape(table.num_rows, -1).copy())  # fmt: skip
+    return FeatureSplit(table["id"].to_pylist(), label, [fold or [] for fold in table["folds"].to_pylist()], feature_ND)
 
 
 def open_feature_targets(folder: Path, layer: str, data: DataSet, split: str) -> tuple[Rows, dict[str, Any]]:
@@ -133,7 +175,11 @@ def open_feature_targets(folder: Path, layer: str, data: DataSet, split: str) ->
     """
     file = RunLayout(folder).features_of(layer)
     made = require_done(RunLayout(folder).record(features_stem(layer)), hint=f"{_commands(layer, data)} makes them")
+    check_bytes(file, made)
     header = read_feature_header(file)
+    if not header.get("data") or not (header.get("network") or header.get("encoder")):
+        raise ArtifactError(f"{file} is damaged: its header does not say what it was made from",
+                            hint=f"{_commands(layer, data, ' --overwrite')} replaces it")  # fmt: skip
     if header["data"]["fingerprint"] != data.fingerprint:
         raise ArtifactError(f"{file} is of data set {header['data']['name']}, and of other images than those of data set "
                             f"{data.name}", hint=f"{_commands(layer, data, ' --overwrite')} replaces it")  # fmt: skip
@@ -156,9 +202,9 @@ def _commands(layer: str, data: DataSet, end: str = "") -> str:
 
 def _read_in_order(path: Path, split: str, ids: list[str]) -> np.ndarray:
     """The features of these images, split after split; one row group is held besides."""
-    try:
-        source = pq.ParquetFile(path)
-        names = source.read(["id", "split"])
+    with reading(path):
+        source = open_table(path)
+        names = read_table(path, ["id", "split"])
         in_split = [np.flatnonzero(names["split"].to_numpy() == part) for part in split.split("+")]
         row_N = np.concatenate(in_split)
         if names["id"].take(pa.array(row_N)).to_pylist() != ids:
@@ -169,13 +215,14 @@ def _read_in_order(path: Path, split: str, ids: list[str]) -> np.ndarray:
         feature_ND = np.empty((len(ids), source.schema_arrow.field("feature").type.list_size), np.float32)
         start = 0
         for group in range(source.num_row_groups):
-            column = source.read_row_group(group, ["feature"])["feature"].combine_chunks()
+            block = source.read_row_group(group, ["feature"])
+            block.validate(full=True)
+            check_no_nulls(path, block, ("feature",))
+            column = block["feature"].combine_chunks()
             place_B = place_M[start : start + len(column)]
-            block_BD = column.values.to_numpy().reshape(len(column), -1)[place_B >= 0]
+            block_BD = column.flatten().to_numpy().reshape(len(column), -1)[place_B >= 0]
             if not np.isfinite(block_BD).all():
                 raise ArtifactError(f"{path} holds features that are not finite")
             feature_ND[place_B[place_B >= 0]] = block_BD
             start += len(column)
-    except (pa.ArrowException, OSError) as error:
-        raise ArtifactError(f"{path} can't be read as Parquet: {error}") from error
     return feature_ND

@@ -11,6 +11,7 @@ from pretext.errors import ArtifactError, UsageError
 MANIFEST = "manifest.json"
 LAB, TARGETS = "lab", "targets"
 SCORE = "score"  # the stem of what score-metric writes
+FAILED_STEP = "failed-step"  # the stem of a step that gave no number
 LATENT = "latent"  # the layer of an encoder's output vector, which files need not name
 
 
@@ -83,6 +84,10 @@ class RunLayout:
     @property
     def resume(self) -> Path:
         return self.folder / "resume"
+
+    def failed_steps(self) -> list[Path]:
+        """What is left of steps that gave no number, and their manifests."""
+        return sorted(self.folder.glob(f"{FAILED_STEP}-*"))
 
     @property
     def features(self) -> Path:

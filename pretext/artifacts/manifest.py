@@ -5,10 +5,7 @@ A manifest says `running` before work and `done` after it; one marked done prove
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
-import os
-import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,22 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pretext
-from pretext.artifacts.atomic import file_sha256, read_json, write_json
+from pretext import world
+from pretext.artifacts.atomic import SUMS, file_sums, read_json, write_json
+from pretext.artifacts.lock import clear_lock, release_lock, take_lock
+from pretext.artifacts.provenance import device_facts, versions
 from pretext.errors import ArtifactError
 
 SCHEMA = 1
-LIBRARIES = (
-    "torch",
-    "torchvision",
-    "torchmetrics",
-    "numpy",
-    "pyarrow",
-    "scikit-learn",
-    "scikit-image",
-    "safetensors",
-    "pillow",
-)
+UNREAD = ""  # the fingerprint of a parent that is not here to be read: any that was recorded is taken for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +55,7 @@ class Record:
     _begun: float = 0.0
     _spent: float = 0.0
     _doomed: list[Path] = field(default_factory=list)
+    _seen: list[bytes | None] = field(default_factory=list)
 
     def is_done(self, *, overwrite: bool, stale: Sequence[Path] = ()) -> bool:
         """Whether the output is there, whole, and made by the same request from the same parents.
@@ -74,10 +64,17 @@ class Record:
         a finished one, is to be replaced: `begin` removes it together with `stale`, so what goes wrong between the two
         costs nothing.
 
+        Of several ranks the first one looks, and all get its answer.
+
         Raises:
             ArtifactError: If the output was made with other options or from other parents, and `overwrite` is False.
         """
-        if not self.path.exists():
+        done, self.content = world.from_first(lambda: (self._look(overwrite, stale), self.content))
+        return done
+
+    def _look(self, overwrite: bool, stale: Sequence[Path]) -> bool:
+        self._seen = [self._bytes()]
+        if self._seen == [None]:
             return False
         found = read_manifest(self.path)
         differences = self._differences(found)
@@ -95,6 +92,7 @@ class Record:
         if broken:
             self._doomed, self.content = [self.path.parent / name for name in broken], found
             return False
+        clear_lock(self.path)
         self.content = found
         return True
 
@@ -106,10 +104,25 @@ class Record:
         return found["status"] == "done" and not self._differences(found) and not missing_outputs(self.path, found)
 
     def begin(self, resolved: Mapping[str, Any], *, seed: int | None, device: str | None = None) -> None:
-        """Write the manifest with status `running`, before any work, and remove what is replaced."""
+        """Write the manifest with status `running`, before any work, and remove what is replaced; the first rank does.
+
+        From here to the end no other process may write this output.
+
+        Raises:
+            ArtifactError: If another process writes it, or has written it since `is_done`; or it can't be written.
+        """
+        self.content = world.from_first(lambda: self._begin(resolved, seed, device))
+
+    def _begin(self, resolved: Mapping[str, Any], seed: int | None, device: str | None) -> dict[str, Any]:
+        take_lock(self.path)
+        if self._seen and self._bytes() not in self._seen:
+            release_lock(self.path)
+            raise ArtifactError(
+                f"{self.path} was written by another process just now", hint="run the same command again"
+            )
         self._begun = time.monotonic()
         self._remove_doomed()
-        self.content = {
+        content = {
             "schema": SCHEMA, "stage": self.stage, "status": "running",
             "request": dict(self.request), "config": dict(resolved), "seed": seed,
             "parents": [parent.as_json() for parent in self.parents],
@@ -117,38 +130,64 @@ class Record:
             "started": self.content.get("started", _now()), "wall_seconds": self._spent,
             "progress": self.content.get("progress", {}), "outputs": {},
         }  # fmt: skip
-        write_json(self.path, self.content)
+        write_json(self.path, content)
+        return content
 
     def note(self, progress: Mapping[str, Any]) -> None:
-        """Write down how far the work is, for a restart."""
+        """Write down how far the work is, for a restart; what ranks other than the first note is not written."""
+        if not world.is_first():
+            return
         self.content["progress"] = dict(progress)
         self.content["wall_seconds"] = round(self.spent_seconds, 3)
         write_json(self.path, self.content)
 
     def finish(self, outputs: Sequence[Path], *, summary: Mapping[str, Any],
-               known: Mapping[str, str] | None = None) -> dict[str, Any]:  # fmt: skip
-        """Record the outputs' fingerprints and mark the manifest `done`; returns its content."""
-        hashes = known or {}
-        self.content["outputs"] = {
-            path.name: {"sha256": hashes.get(path.name) or file_sha256(path), "bytes": path.stat().st_size}
-            for path in outputs
-        }
+               known: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:  # fmt: skip
+        """Record the outputs' fingerprints and mark the manifest `done`; returns its content. The first rank does, when
+        every rank is here.
+
+        Args:
+            outputs: The files, all beside the manifest.
+            summary: What is told of them.
+            known: By name, what `file_sums` said of those that were summed up before, and perhaps more.
+        """
+        world.wait()
+        self.content = world.from_first(lambda: self._finish(outputs, summary, known or {}))
+        return self.content
+
+    def _finish(
+        self, outputs: Sequence[Path], summary: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        self.content["outputs"] = {}
+        for path in outputs:
+            sums = known.get(path.name) or file_sums(path)
+            self.content["outputs"][path.name] = {name: sums[name] for name in SUMS}
         self.content |= {"status": "done", "summary": dict(summary), "finished": _now(),
                          "wall_seconds": round(self.spent_seconds, 3)}  # fmt: skip
         self.content.pop("progress", None)
         write_json(self.path, self.content)
+        release_lock(self.path)
         return self.content
 
     def discard(self) -> None:
         """Forget work that came to nothing, so that its manifest stands in no other request's way."""
         self.path.unlink(missing_ok=True)
+        release_lock(self.path)
         if not any(self.path.parent.iterdir()):
             self.path.parent.rmdir()
+
+    def _bytes(self) -> bytes | None:
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ArtifactError(f"{self.path} can't be read: {error.strerror}") from error
 
     @property
     def spent_seconds(self) -> float:
         """Wall time so far, over all restarts."""
-        return self._spent + (time.monotonic() - self._begun if self._begun else 0.0)
+        return self._spent + max(0.0, time.monotonic() - self._begun if self._begun else 0.0)
 
     def _differences(self, found: Mapping[str, Any]) -> list[str]:
         lines = [] if found["stage"] == self.stage else [f"it is the output of {found['stage']}"]
@@ -161,7 +200,7 @@ class Record:
         """Parents are matched by kind and content, so that one that moved is the same; a kind may have several."""
         lines, changed = [], []
         for parent in self.parents:
-            same = [p for p in old if (p["kind"], p["fingerprint"]) == (parent.kind, parent.fingerprint)]
+            same = [p for p in old if p["kind"] == parent.kind and parent.fingerprint in (UNREAD, p["fingerprint"])]
             if same:
                 old.remove(same[0])
             else:
@@ -179,7 +218,7 @@ class Record:
             write_json(self.path, {**read_manifest(self.path), "status": "running"})
         for path in self._doomed:
             try:
-                if path.is_dir():
+                if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
                     path.unlink(missing_ok=True)
@@ -195,9 +234,13 @@ def read_manifest(path: Path) -> dict[str, Any]:
         ArtifactError: If it is missing, not JSON, not a manifest, damaged, or of another schema.
     """
     content = read_json(path)
-    if not isinstance(content, dict) or content.get("status") not in ("running", "done") or "stage" not in content:
+    if (
+        not isinstance(content, dict)
+        or content.get("status") not in ("running", "done")
+        or not isinstance(content.get("stage"), str)
+    ):
         raise ArtifactError(f"{path} is not a manifest of this toolkit")
-    if content.get("schema") != SCHEMA:
+    if type(content.get("schema")) is not int or content["schema"] != SCHEMA:
         raise ArtifactError(f"{path} has schema {content.get('schema')!r}, this version reads {SCHEMA}")
     content = {name: empty() for name, (empty, _) in SECTIONS.items()} | content
     for name, (_, is_sound) in SECTIONS.items():
@@ -226,7 +269,8 @@ def _are_outputs(value: Any) -> bool:
     """Names must be plain ones: what they name is removed on --overwrite, and must never lie elsewhere."""
     return isinstance(value, dict) and all(
         name not in ("", ".", "..") and not set(name) & set("/\\\0") and isinstance(facts, dict)
-        and _is_number(facts.get("bytes")) and isinstance(facts.get("sha256"), str)
+        and type(facts.get("bytes")) is int and facts["bytes"] >= 0 and isinstance(facts.get("sha256"), str)
+        and isinstance(facts.get("crc32"), str)
         for name, facts in value.items()
     )  # fmt: skip
 
@@ -269,32 +313,6 @@ def require_done(path: Path, *, hint: str) -> dict[str, Any]:
             f"{path.parent / broken[0]} is missing or not of the size that {path.name} states", hint=hint
         )
     return content
-
-
-def versions() -> dict[str, str]:
-    """Versions of this package, Python and the libraries that decide numbers."""
-    found = {"pretext": pretext.__version__, "python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def device_facts(device: str | None) -> dict[str, Any]:
-    """The hardware by model, never by host name."""
-    return {"device": device or "cpu", "processor": _processor(), "cores": os.cpu_count(), "system": platform.system()}
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or platform.machine()
 
 
 def _now() -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pretext.artifacts.atomic import atomic_path
-from pretext.errors import ArtifactError
+from pretext.artifacts.tables import check_no_nulls, check_types, read_table
 
 SCHEMA = pa.schema([
     ("kind", pa.string()),  # "step" or "epoch"
@@ -19,6 +19,9 @@ SCHEMA = pa.schema([
     ("images_seen", pa.int64()),
     ("train/loss", pa.float64()),  # mean since the last row of this kind
     ("val/loss", pa.float64()),  # epoch rows only
+    ("val/effective_rank", pa.float64()),  # epoch rows only: of the features of some validation images
+    ("train/loss_over_median", pa.float64()),  # of the last rows of this kind before it
+    ("train/skipped", pa.int64()),  # steps since the last row of this kind that gave no number and were left out
     ("train/grad_norm", pa.float64()),  # before clipping; mean since the last row of this kind
     ("lr", pa.float64()),
     ("time/data_s", pa.float64()),  # waiting for data, per step
@@ -39,9 +42,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Raises:
         ArtifactError: If the file is missing or broken.
     """
-    try:
-        return pq.read_table(path).to_pylist()
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} does not exist") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ArtifactError(f"{path} can't be read as Parquet: {error}") from error
+    table = read_table(path)
+    types = {field.name: field.type for field in SCHEMA}  # an older file has fewer
+    check_types(path, table.schema, {name: kind for name, kind in types.items() if name in table.schema.names},
+                "a training curve of this toolkit")  # fmt: skip
+    check_no_nulls(path, table, ("kind", "step", "epoch"))
+    return table.to_pylist()

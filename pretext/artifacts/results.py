@@ -38,6 +38,7 @@ import pyarrow.parquet as pq
 
 from pretext.artifacts.atomic import atomic_path, read_json, write_json
 from pretext.artifacts.shards import DataSet
+from pretext.artifacts.tables import check_no_nulls, check_types, read_table
 from pretext.errors import ArtifactError
 
 SCHEMA = 1
@@ -125,18 +126,17 @@ def read_predictions(path: Path) -> Predictions:
     Raises:
         ArtifactError: If the file is missing, broken or has other columns.
     """
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} does not exist") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ArtifactError(f"{path} can't be read as Parquet: {error}") from error
-    if table.schema.names != ["id", "label", "prob", "rank"]:
-        raise ArtifactError(f"{path} is not a predictions file: its columns are {', '.join(table.schema.names)}")
-    rows = table.num_rows
-    prob = table["prob"].combine_chunks().values.to_numpy().reshape(rows, -1)
-    rank = table["rank"].combine_chunks().values.to_numpy().reshape(rows, -1)
-    return Predictions(table["id"].to_pylist(), table["label"].to_numpy(), prob, rank)
+    table = read_table(path)
+    found = dict(zip(table.schema.names, table.schema.types, strict=True))
+    sizes = [max(kind.list_size, 1) if kind is not None and pa.types.is_fixed_size_list(kind) else 1
+             for kind in (found.get("prob"), found.get("rank"))]  # fmt: skip
+    types = {"id": pa.string(), "label": pa.int32(), "prob": pa.list_(pa.float32(), sizes[0]),
+             "rank": pa.list_(pa.int16(), sizes[1])}  # fmt: skip
+    check_types(path, table.schema, types, "a predictions file")
+    check_no_nulls(path, table, tuple(types))
+    prob_NK, rank_NF = (table[name].combine_chunks().flatten().to_numpy().reshape(table.num_rows, size)
+                        for name, size in zip(("prob", "rank"), sizes, strict=True))  # fmt: skip
+    return Predictions(table["id"].to_pylist(), table["label"].to_numpy(), prob_NK, rank_NF)
 
 
 def write_few_label_sets(path: Path, rows: Sequence[tuple[int, int, str]]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pretext.artifacts.arrow_file import read_batches, tensor_views
 from pretext.artifacts.atomic import atomic_path
 from pretext.errors import ArtifactError
 
@@ -105,17 +106,19 @@ def open_rows(files: Sequence[tuple[Path, int]], column: str, row_shape: Sequenc
     """
     shape, dtype = tuple(row_shape), np.dtype(dtype)
     views: list[np.ndarray] = []
+    wanted = pa.fixed_shape_tensor(pa.from_numpy_dtype(dtype), list(shape))
     for path, num_rows in files:
         schema, batches = _read_file(path)
-        wanted = pa.fixed_shape_tensor(pa.from_numpy_dtype(dtype), list(shape))
         found = schema.field(0).type if schema.names == [column] else None
         same = isinstance(found, pa.FixedShapeTensorType) and (found.value_type, found.shape) == (wanted.value_type, wanted.shape)  # fmt: skip
+        # an order of axes of the file's own would be read as another image
+        same = same and found is not None and found.permutation in (None, list(range(len(shape))))
         count = sum(batch.num_rows for batch in batches)
         if not same or count != num_rows:
             holds = f"{count} rows of " + ", ".join(f"{field.name} ({field.type})" for field in schema)
             raise ArtifactError(f"{path} does not hold {num_rows} rows of {column} ({wanted}): it has {holds}",
                                 hint="prepare it again with --overwrite")  # fmt: skip
-        views += [batch.column(0).to_numpy_ndarray() for batch in batches if batch.num_rows]
+        views += tensor_views(path, [batch for batch in batches if batch.num_rows], column)
     return Rows(views, shape, dtype)
 
 
@@ -132,9 +135,4 @@ def describe_rows(path: Path) -> dict[str, Any]:
 
 
 def _read_file(path: Path) -> tuple[pa.Schema, list[pa.RecordBatch]]:
-    try:
-        reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        return reader.schema, [reader.get_batch(number) for number in range(reader.num_record_batches)]
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise ArtifactError(f"{path} can't be read as an Arrow file: {error}",
-                            hint="prepare it again with --overwrite") from error  # fmt: skip
+    return read_batches(path, lambda schema: None, hint="prepare it again with --overwrite")

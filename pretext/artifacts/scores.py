@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pretext.artifacts.atomic import read_json
 from pretext.artifacts.layout import SCORE, RunLayout
+from pretext.artifacts.tables import check_no_nulls, read_table
 from pretext.errors import ArtifactError
 
 SCHEMA, KIND = 1, "score-metric"
@@ -77,16 +77,10 @@ def read_score(folder: Path) -> Score:
         raise ArtifactError(f"{path} is no score of schema {SCHEMA}: {error!r}") from error
     if not all(isinstance(part, str) for part in parts) or not all(isinstance(part, (int, float)) for part in numbers):
         raise ArtifactError(f"{path} is no score of schema {SCHEMA}: a part has the wrong type")
-    table = _read_table(folder / JUDGMENTS_FILE, columns)
+    table = read_table(folder / JUDGMENTS_FILE, columns)
+    check_no_nulls(folder / JUDGMENTS_FILE, table, columns)
+    if not all(pa.types.is_integer(field.type) or pa.types.is_floating(field.type) for field in table.schema):
+        raise ArtifactError(f"{folder / JUDGMENTS_FILE} has columns that are no numbers")
     if table.num_rows != judgments["num"]:
         raise ArtifactError(f"{path} tells of {judgments['num']} judgments, {JUDGMENTS_FILE} of {table.num_rows}")
     return Score(content, {column: table[column].to_numpy() for column in columns})
-
-
-def _read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
-    try:
-        return pq.read_table(path, columns=list(columns))
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} does not exist") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ArtifactError(f"{path} can't be read as Parquet with {', '.join(columns)}: {error}") from error

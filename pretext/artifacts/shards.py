@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from pretext.artifacts.arrow_file import read_batches, tensor_views
 from pretext.artifacts.atomic import atomic_path, content_sha256
 from pretext.artifacts.layout import LAB, TARGETS, DataLayout
 from pretext.artifacts.manifest import missing_outputs, read_manifest, require_done
 from pretext.artifacts.rows import Rows, open_rows
+from pretext.artifacts.verify import check_bytes
 from pretext.errors import ArtifactError
 
 COLUMNS = {
@@ -78,16 +82,13 @@ class Shard:
     """One memory-mapped shard. `image_NHWC` is made of views into the map: reading a row touches only its pages."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._source = pa.memory_map(str(path))
-            self._reader = pa.ipc.open_file(self._source)
-            batches = [self._reader.get_batch(i) for i in range(self._reader.num_record_batches)]
-            _check_schema(path, self._reader.schema)
-            self.image_views = [batch.column("image").to_numpy_ndarray() for batch in batches]
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise ArtifactError(f"{path} can't be read as an Arrow file: {error}",
-                                hint="prepare the data again with --overwrite") from error  # fmt: skip
-        self.table = pa.Table.from_batches(batches, schema=self._reader.schema)
+        schema, batches = read_batches(
+            path, partial(_check_schema, path), hint="prepare the data again with --overwrite"
+        )
+        self.image_views = tensor_views(path, batches, "image")
+        self.table = pa.Table.from_batches(batches, schema=schema)
+        if self.table["id"].null_count:
+            raise ArtifactError(f"{path} has images without id")
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -95,7 +96,8 @@ class Shard:
 
 def _check_schema(path: Path, schema: pa.Schema) -> None:
     image = schema.field("image").type if schema.names == list(COLUMNS) else None
-    if not isinstance(image, pa.FixedShapeTensorType) or not schema.equals(shard_schema(image.shape[0])):
+    side = image.shape[0] if isinstance(image, pa.FixedShapeTensorType) and image.shape else 0
+    if not side or not schema.equals(shard_schema(side)):
         raise ArtifactError(f"{path} is not a shard of this toolkit: its columns are "
                             + ", ".join(f"{field.name} ({field.type})" for field in schema))  # fmt: skip
 
@@ -132,9 +134,27 @@ class DataSet:
         """Open one split, or several joined by + such as "train+unlabeled".
 
         Raises:
-            ArtifactError: If the data set has no such split.
+            ArtifactError: If the data set has no such split, or a byte of it is not the one that was written.
+
+        Cost: reading the files once in a process, and a quarter of a second for each GB.
         """
-        return Split([Shard(self.layout.folder / shard["file"]) for shard in self.shards(name)], self.image_size)
+        files = [self.layout.folder / shard["file"] for shard in self.shards(name)]
+        for file in files:
+            check_bytes(file, self.manifest)
+        shards = [Shard(file) for file in files]
+        for file, shard, stated in zip(files, shards, self.shards(name), strict=True):
+            self._check_shard(file, shard, stated["num_images"])
+        return Split(shards, self.image_size)
+
+    def _check_shard(self, file: Path, shard: Shard, num_images: int) -> None:
+        shape = (self.image_size, self.image_size, 3)
+        if len(shard) != num_images or any(view.shape[1:] != shape for view in shard.image_views):
+            raise ArtifactError(f"{file} does not hold the {num_images} images of {self.image_size} px that "
+                                f"{self.layout.manifest} tells of")  # fmt: skip
+        extremes = pc.min_max(shard.table["label"]).as_py()
+        if extremes["min"] is not None and not 0 <= extremes["min"] <= extremes["max"] < len(self.class_names):
+            raise ArtifactError(f"{file} has labels {extremes['min']} to {extremes['max']}, but {self.layout.manifest} tells "
+                                f"of {len(self.class_names)} classes")  # fmt: skip
 
     def shards(self, split: str) -> list[dict[str, Any]]:
         """`file`, `num_images` and `sha256` of every shard of one split, or of several joined by +.
@@ -158,7 +178,7 @@ class DataSet:
             return None
         content = self._computed(LAB, "lab")
         dtype = np.dtype(content["request"]["lab_dtype"])
-        return self._tensors(split, LAB, "lab", (self.image_size, self.image_size, 3), dtype)
+        return self._tensors(split, LAB, content, "lab", (self.image_size, self.image_size, 3), dtype)
 
     def target_sets(self) -> dict[str, dict[str, Any]]:
         """The manifest of every finished, whole set of colour targets of these images, by its stem."""
@@ -184,7 +204,7 @@ class DataSet:
                                 hint=f"{self._command(space or 'SPACE')} --target-size {size}")  # fmt: skip
         content = self._computed(stem, f"{space} --target-size {size}")
         side = int(content["request"]["target_size"])
-        return self._tensors(split, stem, "target", (2, side, side), np.dtype(np.int16))
+        return self._tensors(split, stem, content, "target", (2, side, side), np.dtype(np.int16))
 
     def _computed(self, stem: str, space: str) -> dict[str, Any]:
         """The manifest of what was computed from the images."""
@@ -203,8 +223,11 @@ class DataSet:
     def _is_parent(self, content: dict[str, Any]) -> bool:
         return [parent["fingerprint"] for parent in content["parents"]] == [self.fingerprint]
 
-    def _tensors(self, split: str, stem: str, column: str, row_shape: tuple[int, ...], dtype: np.dtype) -> Rows:
+    def _tensors(self, split: str, stem: str, content: dict[str, Any], column: str, row_shape: tuple[int, ...],
+                 dtype: np.dtype) -> Rows:  # fmt: skip
         files = [(self.layout.beside(shard["file"], stem), shard["num_images"]) for shard in self.shards(split)]
+        for file, _ in files:
+            check_bytes(file, content)
         return open_rows(files, column, row_shape, dtype)
 
 
@@ -217,7 +240,25 @@ def open_data(layout: DataLayout) -> DataSet:
     manifest = require_done(layout.manifest, hint=f"pretext prepare-data makes {layout.folder.name} whole")
     if manifest["stage"] != "prepare-data":
         raise ArtifactError(f"{layout.folder} is no data set: it is the output of {manifest['stage']}")
+    if not _is_summary(manifest["summary"], manifest["outputs"]):
+        raise ArtifactError(f"{layout.manifest} is damaged: its section 'summary' is not what this toolkit writes",
+                            hint="prepare the data again with --overwrite")  # fmt: skip
     return DataSet(layout, manifest)
+
+
+def _is_summary(summary: dict[str, Any], outputs: dict[str, Any]) -> bool:
+    """Whether a data set's manifest tells what code relies on; shards must be outputs, so none lies elsewhere."""
+    try:
+        texts = [summary["name"], summary["fingerprint"], *summary["class_names"]]
+        counts = [summary["image_size"]]
+        for split in summary["splits"].values():
+            counts += [split["num_images"], *(shard["num_images"] for shard in split["shards"])]
+            if any(shard["file"] not in outputs for shard in split["shards"]):
+                return False
+    except (KeyError, TypeError, AttributeError):
+        return False
+    return (isinstance(summary["class_names"], list) and all(isinstance(text, str) for text in texts)
+            and all(type(number) is int and 0 <= number < 2**31 for number in counts) and summary["image_size"] > 0)  # fmt: skip
 
 
 def data_fingerprint(image_size: int, shards: dict[str, list[str]]) -> str:
@@ -235,6 +276,13 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def facts(self, start: int, stop: int) -> pa.Table:
+        """Columns id, label and folds of the images from `start` up to `stop`: views into the memory maps."""
+        names = ["id", "label", "folds"]
+        own = [shard.table.select(names) for shard in self._shards]
+        whole = pa.concat_tables(own) if own else shard_schema(self.images.row_shape[0]).empty_table().select(names)
+        return whole.slice(start, stop - start)
 
     def ids(self) -> list[str]:
         return [value for shard in self._shards for value in shard.table["id"].to_pylist()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pretext.augment.batched import apply_draws, augment_batch
-from pretext.augment.draws import Draws, draw
+from pretext.augment.draws import Draws, Span, draw
 from pretext.augment.noise import NOISES, corrupt
 from pretext.augment.presets import AUGMENTATIONS, Augmentation, get_augmentation
 
@@ -12,6 +12,7 @@ __all__ = [
     "NOISES",
     "Augmentation",
     "Draws",
+    "Span",
     "apply_draws",
     "augment_batch",
     "corrupt",

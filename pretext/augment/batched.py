@@ -5,13 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pretext.augment.draws import Draws, draw
+from pretext.augment.draws import Draws, Span, draw
 from pretext.augment.geometry import crop_and_flip, warp
 from pretext.augment.jitter import ADJUST
 from pretext.augment.presets import Augmentation, get_augmentation
 
 
-def augment_batch(image_BHWC: Tensor, preset: str | Augmentation, generator: torch.Generator | None = None) -> Tensor:
+def augment_batch(
+    image_BHWC: Tensor,
+    preset: str | Augmentation,
+    generator: torch.Generator | None = None,
+    span: Span | None = None,
+) -> Tensor:
     """Turn stored images into what a network sees, each with its own random change of colour and place.
 
     Args:
@@ -20,6 +25,8 @@ def augment_batch(image_BHWC: Tensor, preset: str | Augmentation, generator: tor
         preset: A key of `AUGMENTATIONS`, or an `Augmentation`.
         generator: On the CPU, also for images on a GPU, so that one seed means one sequence of changes everywhere.
             May be left out where nothing is random.
+        span: Which rows of a larger batch the images are; they are then changed as in that batch, from the same
+            generator's state. All of a batch if not given.
 
     Returns:
         image01_BCHW, float32 in [0, 1], same device, memory format channels_last. Preset "none" is exactly image / 255,
@@ -41,7 +48,8 @@ def augment_batch(image_BHWC: Tensor, preset: str | Augmentation, generator: tor
     if generator is None:
         raise ValueError("generator must be given for a random augmentation, got None")
     B, H, W, _ = image_BHWC.shape
-    return apply_draws(image_BHWC, augmentation, draw(augmentation, B, H, W, generator))
+    draws = draw(augmentation, B if span is None else span.whole, H, W, generator)
+    return apply_draws(image_BHWC, augmentation, draws if span is None else draws.part(span))
 
 
 def apply_draws(image_BHWC: Tensor, augmentation: Augmentation, draws: Draws) -> Tensor:

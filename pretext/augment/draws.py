@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -12,6 +12,25 @@ from torch import Tensor
 from pretext.augment.presets import Augmentation
 
 CROP_ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which rows of a step's whole batch a part of it is.
+
+    What is random is drawn for the whole batch and then cut, so that it is the same however a batch is divided.
+    """
+
+    start: int
+    stop: int
+    whole: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def cut(self, drawn: Tensor) -> Tensor:
+        """The part's rows of what was drawn for the whole batch."""
+        return drawn[self.start : self.stop]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +52,12 @@ class Draws:
     box_B4: Tensor | None = None
     angle_B: Tensor | None = None
     corner_B42: Tensor | None = None
+
+    def part(self, span: Span) -> Draws:
+        """What happens to the images of a part of the batch."""
+        cut = {name: value if value is None else span.cut(value) for name, value in
+               ((field.name, getattr(self, field.name)) for field in fields(self)) if name != "colour"}  # fmt: skip
+        return Draws(colour=tuple((operation, span.cut(factor_B)) for operation, factor_B in self.colour), **cut)
 
 
 def draw(augmentation: Augmentation, count: int, height: int, width: int, generator: torch.Generator) -> Draws:

@@ -7,10 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pretext.augment.draws import Span
+
 Draw = Callable[[Callable[..., Tensor]], Tensor]
 
 
-def corrupt(image01_BCHW: Tensor, noise: str, level: float, generator: torch.Generator) -> Tensor:
+def corrupt(
+    image01_BCHW: Tensor, noise: str, level: float, generator: torch.Generator, span: Span | None = None
+) -> Tensor:
     """Corrupt every value of every image on its own, each channel separately.
 
     Args:
@@ -19,6 +23,8 @@ def corrupt(image01_BCHW: Tensor, noise: str, level: float, generator: torch.Gen
             level it becomes 0. "gaussian": noise of standard deviation level is added, and the sum kept in [0, 1].
         level: In 0..1; at 0 the image comes back as it is.
         generator: On the CPU. On another device the numbers are drawn there, from a seed that is drawn here.
+        span: Which rows of a larger batch the images are; they then get that batch's noise, which is drawn whole. All
+            of a batch if not given.
 
     Returns:
         Images of the same shape, dtype and device, in [0, 1].
@@ -39,7 +45,9 @@ def corrupt(image01_BCHW: Tensor, noise: str, level: float, generator: torch.Gen
         own = torch.Generator(device).manual_seed(seed)
 
     def draw(sample: Callable[..., Tensor]) -> Tensor:
-        return sample(image01_BCHW.shape, generator=own, device=device).contiguous(memory_format=_layout(image01_BCHW))
+        whole = len(image01_BCHW) if span is None else span.whole
+        drawn = sample((whole, *image01_BCHW.shape[1:]), generator=own, device=device)
+        return (drawn if span is None else span.cut(drawn)).contiguous(memory_format=_layout(image01_BCHW))
 
     return NOISES[noise](image01_BCHW, level, draw)
 

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import typer
 
 import pretext
-from pretext import stage_configs
-from pretext.cli.errors import call
+from pretext import stage_configs, world
+from pretext.cli.errors import call, one_voice
 from pretext.cli.options import stage_command
 from pretext.cli.progress import choose_progress
+from pretext.errors import ArtifactError
 
 app = typer.Typer(
     name="pretext", no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
@@ -34,14 +35,24 @@ STAGES = (
      "pretext score-metric JUDGMENTS --metric lpips --network vgg16"),
     ("report", stage_configs.ReportConfig, "report", "pretext report runs"),
     ("export", stage_configs.ExportConfig, "export", "pretext export runs/stl10-cnn-pse4-s0"),
+    ("bench", stage_configs.BenchConfig, "bench", "pretext bench loss train"),
 )  # fmt: skip
+# Stages whose work several processes share; the others' is the first one's alone.
+DIVIDED = ("prepare_data", "pretrain", "extract_features", "fine_tune")
 SECTIONS = tuple(name for name, *_ in STAGES)
 
 
 def _add(name: str, config_class: type[Any], module: str, example: str) -> None:
     def run(config: Any, explicit: frozenset[str], shared: dict[str, Any]) -> None:
         stage = importlib.import_module(f"pretext.stages.{module}")  # torch loads here, not for --help
-        emit(stage.run(config, explicit=explicit, progress=choose_progress(quiet=shared["quiet"])), shared)
+        progress = choose_progress(quiet=shared["quiet"] or not world.is_first())
+
+        def work() -> None:
+            outcome = stage.run(config, explicit=explicit, progress=progress)
+            if world.is_first():
+                emit(outcome, shared)
+
+        work() if module in DIVIDED else world.from_first(work)
 
     command = stage_command(name, config_class, run, SECTIONS)
     app.command(name, help=f"{config_class.__doc__}\n\nExample: [bold]{example}[/bold]")(command)
@@ -67,11 +78,20 @@ def list_command(
 def inspect_command(
     path: Annotated[Path, typer.Argument(help="An artifact, or the folder of a run or data set.", metavar="FILE")],
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare every byte with what was recorded.")] = False,
 ) -> None:
     """Say what a file is and from what it was made."""
-    from pretext.cli.listing import describe
+    from pretext.cli.listing import describe, tell_verified
 
-    print(describe(path, as_json=as_json))
+    if not verify:
+        print(describe(path, as_json=as_json))
+        return
+    text, num_damaged = tell_verified(path, as_json=as_json)
+    print(text)
+    if num_damaged:
+        raise ArtifactError(
+            f"{path}: {num_damaged} damaged", hint="restore from a copy, or make it again with --overwrite"
+        )
 
 
 def _version(wanted: bool) -> None:
@@ -91,9 +111,9 @@ def _root(
 
 def emit(outcome: dict[str, Any], shared: dict[str, Any]) -> None:
     """Print a stage's outcome on stdout: JSON for programs, one path for Make, a few facts for people."""
-    text = outcome.pop("text", None)
+    text, document = outcome.pop("text", None), outcome.pop("document", None)
     if shared["as_json"]:
-        print(json.dumps(outcome, allow_nan=False))
+        print(json.dumps(document or outcome, allow_nan=False))
     elif shared["quiet"]:
         print(outcome["output"])
     else:
@@ -117,4 +137,5 @@ def _fact(value: Any) -> str:
 
 def main() -> None:
     """Entry point of the command `pretext`."""
-    call(app, debug="--debug" in sys.argv)
+    with one_voice():
+        call(app, debug="--debug" in sys.argv)

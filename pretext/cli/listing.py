@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pretext.artifacts.atomic import read_json
-from pretext.artifacts.layout import MANIFEST, SCORE, RunLayout, features_stems
+from pretext.artifacts.atomic import loads_strictly, read_json
+from pretext.artifacts.layout import FAILED_STEP, MANIFEST, SCORE, RunLayout, features_stems
 from pretext.catalog import AXES
 from pretext.cli.errors import one_line
 from pretext.errors import ArtifactError, UnknownVariantError
@@ -54,6 +54,22 @@ def describe(path: Path, *, as_json: bool) -> str:
     return "\n".join(one_line(line) for line in _lines(facts))
 
 
+def tell_verified(path: Path, *, as_json: bool) -> tuple[str, int]:
+    """What `pretext.artifacts.verify` finds of the path's bytes: a line for each damaged file, or that all are whole; and
+    how many are damaged.
+
+    Raises:
+        ArtifactError: If nothing tells of the path.
+    """
+    from pretext.artifacts.verify import verify
+
+    facts = verify(path)
+    if as_json:
+        return json.dumps(facts), len(facts["damaged"])
+    whole = [f"{path}: {facts['files']} files, {facts['bytes']:,} bytes, all as they were written"]
+    return "\n".join(map(one_line, facts["damaged"] or whole)), len(facts["damaged"])
+
+
 def _facts(path: Path) -> dict[str, Any]:
     if path.is_dir():
         # What is not trained here has no manifest of a training: raw pixels, networks, fitted metrics, scores of metrics.
@@ -69,7 +85,7 @@ def _facts(path: Path) -> dict[str, Any]:
         kind = "manifest" if path.name.endswith(MANIFEST) else "result"
         return {"file": str(path), "what": kind, **(content if isinstance(content, dict) else {"content": content})}
     if path.suffix == ".safetensors":
-        return {"file": str(path), "what": "weights", **_checkpoint_facts(path)}
+        return {"file": str(path), **_checkpoint_facts(path)}
     if path.suffix == ".parquet":
         return {"file": str(path), "what": "table", **_parquet_facts(path)}
     if path.suffix == ".arrow":
@@ -82,24 +98,22 @@ def _checkpoint_facts(path: Path) -> dict[str, Any]:
 
     from pretext.artifacts.checkpoint import read_header
 
-    header = read_header(path)
+    header = read_header(path)  # which says so where it is no safetensors
     with safe_open(path, framework="numpy") as file:
         tensors = {name: file.get_slice(name) for name in file.keys()}
         shapes = {name: f"{tensor.get_dtype()} {tuple(tensor.get_shape())}" for name, tensor in tensors.items()}
-    return {"header": header, "tensors": shapes}
+    what = {FAILED_STEP: "step that gave no number: its batch and the state it began with"}
+    return {"what": what.get(str(header.get("kind")), "weights"), "header": header, "tensors": shapes}
 
 
 def _parquet_facts(path: Path) -> dict[str, Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from pretext.artifacts.tables import open_table
 
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise ArtifactError(f"{path} can't be read as Parquet: {error}") from error
+    file = open_table(path)
     header = (file.schema_arrow.metadata or {}).get(b"pretext")
     columns = {field.name: str(field.type) for field in file.schema_arrow}
-    return {"rows": file.metadata.num_rows, "columns": columns, "header": json.loads(header) if header else {}}
+    return {"rows": file.metadata.num_rows, "columns": columns,
+            "header": loads_strictly(path, header, problem="has a damaged header") if header else {}}  # fmt: skip
 
 
 def _shard_facts(path: Path) -> dict[str, Any]:
@@ -129,7 +143,7 @@ def _lines(value: Any, indent: str = "") -> list[str]:
     for key, item in value.items():
         if isinstance(item, dict) and item:
             lines += [f"{indent}{key}:", *_lines(item, indent + "  ")]
-        elif isinstance(item, list) and item and isinstance(item[0], dict):
+        elif isinstance(item, list) and item and all(isinstance(entry, dict) for entry in item):
             lines += [f"{indent}{key}:"]
             for entry in item:
                 lines.append(f"{indent}  - " + ", ".join(f"{k} {v}" for k, v in entry.items()))

@@ -59,22 +59,23 @@ def unit_to_lab(unit_BCHW: Tensor) -> Tensor:
     return run_kernels((_from_unit,), unit_BCHW)
 
 
-def lab_to_bytes(lab_BCHW: Tensor) -> Tensor:
+def lab_to_bytes(lab_BCHW: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Stored Lab: the nearest 255th of `lab_to_unit`, times 255.
 
     Half a step is 0.20 in L, 0.36 in a and 0.40 in b. What lies beyond the range is stored as its end.
 
     Args:
         lab_BCHW: As for `lab_to_unit`.
+        out: Where the result goes, in whatever layout.
 
     Returns:
         byte_BCHW: uint8, same shape and layout. There is no gradient.
 
     Raises:
-        ValueError: If dimension -3 is not of size 3, or the dtype is not float.
+        ValueError: If dimension -3 is not of size 3, the dtype is not float, or `out` is no uint8 of this shape.
     """
     check_kind("lab", lab_BCHW)
-    return run_kernels((_to_unit, _to_byte), lab_BCHW.detach(), dtype=torch.uint8)
+    return run_kernels((_to_unit, _to_byte), lab_BCHW.detach(), dtype=torch.uint8, out=out)
 
 
 def bytes_to_lab(byte_BCHW: Tensor) -> Tensor:

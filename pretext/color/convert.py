@@ -115,11 +115,11 @@ def _light_of_bytes(device: torch.device) -> Tensor:
         return _expand(torch.arange(256, dtype=torch.float64) / 255, NO_BUFFERS).float().to(device)
 
 
-def _from_srgb(image_BCHW: Tensor, *kernels: Kernel) -> Tensor:
+def _from_srgb(image_BCHW: Tensor, *kernels: Kernel, out: Tensor | None = None) -> Tensor:
     check_kind("image", image_BCHW, stored=True)
     if image_BCHW.dtype != torch.uint8:
-        return run_kernels((_expand, *kernels), image_BCHW)
-    return run_kernels(kernels, image_BCHW, table_256=_light_of_bytes(image_BCHW.device))
+        return run_kernels((_expand, *kernels), image_BCHW, out=out)
+    return run_kernels(kernels, image_BCHW, table_256=_light_of_bytes(image_BCHW.device), out=out)
 
 
 def srgb_to_linear(image_BCHW: Tensor) -> Tensor:
@@ -191,22 +191,24 @@ def lab_to_xyz(lab_BCHW: Tensor) -> Tensor:
     return run_kernels((_lab_to_roots, _undo_root, _mix(np.diag(WHITE))), lab_BCHW)
 
 
-def rgb_to_lab(image_BCHW: Tensor) -> Tensor:
+def rgb_to_lab(image_BCHW: Tensor, *, out: Tensor | None = None) -> Tensor:
     """CIE Lab of sRGB images.
 
     Args:
         image_BCHW: uint8 0..255, or float 0..1.
+        out: Where the result goes, in whatever layout; there is then no gradient.
 
     Returns:
         lab_BCHW: L in 0..100; over sRGB, a in -86.183..98.233 and b in -107.857..94.478.
 
     Raises:
-        ValueError: If dimension -3 is not of size 3, or the dtype is neither uint8 nor float.
+        ValueError: If dimension -3 is not of size 3, the dtype is neither uint8 nor float, or `out` is of another
+            shape or dtype than the result.
 
     Cost: about 4 ns a value on one core from uint8, 5.5 from float.
     Reference: IEC 61966-2-1:1999; CIE 1976.
     """
-    return _from_srgb(image_BCHW, _mix(RGB_TO_XYZ / WHITE[:, None]), _take_root, _roots_to_lab)
+    return _from_srgb(image_BCHW, _mix(RGB_TO_XYZ / WHITE[:, None]), _take_root, _roots_to_lab, out=out)
 
 
 def lab_to_rgb(lab_BCHW: Tensor, *, clamp: bool = True) -> Tensor:

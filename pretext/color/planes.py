@@ -19,6 +19,9 @@ BLOCK_PIXELS = {"cpu": 2**17}
 ELSEWHERE_PIXELS = 2**22
 """On a GPU, enough to outweigh the launches."""
 
+_SPARE: list[Tensor] = []
+"""A CPU's memory for blocks, as much as threads needed at once: new memory costs as much time as half of the arithmetic."""
+
 Buffers = tuple[Tensor, Tensor, Tensor] | tuple[None, None, None]
 Kernel = Callable[[Tensor, Buffers], Tensor]
 """(colour_3N, buffers) -> result_3N. The result lies in the first buffer; the others are for what is needed on the
@@ -63,8 +66,9 @@ def _blocks(source_BCHW: Tensor, target_BCHW: Tensor, threads: int) -> Iterator[
 
 
 def run_kernels(
-    kernels: Sequence[Kernel], image: Tensor, *, table_256: Tensor | None = None, dtype: torch.dtype | None = None
-) -> Tensor:
+    kernels: Sequence[Kernel], image: Tensor, *, table_256: Tensor | None = None, dtype: torch.dtype | None = None,
+    out: Tensor | None = None
+) -> Tensor:  # fmt: skip
     """Pass an image through `kernels` one after the other.
 
     Each block becomes planar, whatever the image's layout is, and is written back in that layout. Kernels hand each
@@ -75,19 +79,26 @@ def run_kernels(
         image: Float or uint8, three channels at dimension -3 behind any leading dimensions.
         table_256: What the values of a uint8 image stand for; without it, themselves.
         dtype: Of the result; by default float64 for float64, else float32.
+        out: Where the result goes, in any memory layout; then there is no gradient.
 
     Returns:
-        A new tensor of the shape and layout of `image`.
+        `out`, or a new tensor of the shape and layout of `image`.
+
+    Raises:
+        ValueError: If `out` has not the shape of `image`, or not this dtype.
     """
     working = torch.float64 if image.dtype == torch.float64 else torch.float32
+    dtype = dtype or working
+    if out is not None and (out.shape != image.shape or out.dtype != dtype):
+        raise ValueError(f"out must be {dtype} {tuple(image.shape)}, got {out.dtype} {tuple(out.shape)}")
     # An exported program must not have the number of blocks of its example written into it.
-    if torch.compiler.is_compiling() or (image.requires_grad and torch.is_grad_enabled()):
+    if out is None and (torch.compiler.is_compiling() or (image.requires_grad and torch.is_grad_enabled())):
         colour_3N = image.to(working).movedim(-3, 0)
         for kernel in kernels:
             colour_3N = kernel(colour_3N, NO_BUFFERS)
-        return torch.empty_like(image, dtype=working, requires_grad=False).copy_(colour_3N.movedim(0, -3))
+        return torch.empty_like(image, dtype=dtype, requires_grad=False).copy_(colour_3N.movedim(0, -3))
     source_BCHW = image.detach().reshape(math.prod(image.shape[:-3]), *image.shape[-3:])
-    target_BCHW = torch.empty_like(source_BCHW, dtype=dtype or working)
+    target_BCHW = torch.empty_like(source_BCHW, dtype=dtype) if out is None else out.view(source_BCHW.shape)
     threads = torch.get_num_threads() if image.device.type == "cpu" else 1
     pieces = list(_blocks(source_BCHW, target_BCHW, threads))
     threads = min(threads, len(pieces))
@@ -108,22 +119,45 @@ def run_kernels(
 def _run_blocks(kernels: Sequence[Kernel], pieces: Sequence[tuple[Tensor, Tensor]], table_256: Tensor | None,
                 working: torch.dtype) -> None:  # fmt: skip
     """Pass some blocks through the kernels, each into its place, by one thread with memory of its own."""
-    memory: Tensor | None = None
-    for source, target in pieces:
-        planes = source.transpose(0, 1)
-        if memory is None:
-            memory = torch.empty(4, planes.numel(), dtype=working, device=source.device)
-        here_3N, there_3N, *others = (row[: planes.numel()].view(planes.shape) for row in memory)
-        if table_256 is None:
-            here_3N.copy_(planes)
-        else:
-            index_3N = there_3N.view(torch.int32).copy_(planes)
-            torch.index_select(table_256, 0, index_3N.view(-1), out=here_3N.view(-1))
-        for kernel in kernels:
-            kernel(here_3N, (there_3N, others[0], others[1]))
-            here_3N, there_3N = there_3N, here_3N
-        for place, plane in zip(target.unbind(1), here_3N, strict=True):
-            place.copy_(plane)
+    if not pieces:
+        return
+    values, device = pieces[0][0].numel(), pieces[0][0].device
+    with _block_memory(values, working, device) as memory:
+        for source, target in pieces:
+            planes = source.transpose(0, 1)
+            here_3N, there_3N, *others = (row[: planes.numel()].view(planes.shape) for row in memory)
+            if table_256 is None:
+                here_3N.copy_(planes)
+            else:
+                index_3N = there_3N.view(torch.int32).copy_(planes)
+                torch.index_select(table_256, 0, index_3N.view(-1), out=here_3N.view(-1))
+            for kernel in kernels:
+                kernel(here_3N, (there_3N, others[0], others[1]))
+                here_3N, there_3N = there_3N, here_3N
+            if (working, target.dtype) == (torch.float32, torch.uint8):  # by way of int32 vector instructions do it
+                here_3N = there_3N.view(torch.int32).copy_(here_3N)
+            for place, plane in zip(target.unbind(1), here_3N, strict=True):
+                place.copy_(plane)
+
+
+@contextmanager
+def _block_memory(values: int, dtype: torch.dtype, device: torch.device) -> Iterator[Tensor]:
+    """Four rows of as many values, with anything in them."""
+    if device.type != "cpu":  # there PyTorch itself keeps what was freed
+        yield torch.empty(4, values, dtype=dtype, device=device)
+        return
+    size = 4 * values * dtype.itemsize
+    try:
+        spare = _SPARE.pop()
+    except IndexError:
+        spare = torch.empty(0)
+    if spare.numel() < size:
+        with torch.inference_mode(False):  # memory made under inference mode could never serve a training step
+            spare = torch.empty(size, dtype=torch.uint8)
+    try:
+        yield spare[:size].view(dtype).view(4, values)
+    finally:
+        _SPARE.append(spare)
 
 
 @contextmanager

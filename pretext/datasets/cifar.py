@@ -14,7 +14,7 @@ import numpy as np
 from pretext.datasets.base import Rejected, Sample, SplitInfo, check_image_size, check_request, fingerprint_files
 from pretext.datasets.download import Archive, Progress, ensure_folder
 from pretext.datasets.images import resize_rgb
-from pretext.datasets.records import RecordFile, read_lines
+from pretext.datasets.records import RecordFile, interleave, read_lines
 from pretext.errors import DataError
 
 NATIVE_SIZE = 32
@@ -170,7 +170,7 @@ class CifarSource:
                 image_CHW = record[self._layout.label_bytes :].reshape(3, NATIVE_SIZE, NATIVE_SIZE)
                 yield Sample(
                     id=f"{split}/{index:05d}",
-                    image_HWC=resize_rgb(image_CHW.transpose(1, 2, 0), image_size=self.image_size),
+                    image_HWC=resize_rgb(interleave(image_CHW), image_size=self.image_size),
                     label=label,
                 )
         finally:

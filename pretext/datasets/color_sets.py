@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from pretext.artifacts.atomic import content_sha256, file_sha256
+from pretext import world
+from pretext.artifacts.atomic import content_sha256, file_sums
 from pretext.artifacts.layout import LAB, DataLayout, targets_stem
 from pretext.artifacts.manifest import Parent, Record
 from pretext.artifacts.rows import RowWriter, write_rows
@@ -26,6 +27,7 @@ from pretext.catalog import COLOR_SPACES
 from pretext.color import LAB_LOW, LAB_SPAN, Quantizer
 from pretext.color.planes import one_thread_each
 from pretext.datasets.color_blocks import Converter, Facts, Wanted, merge
+from pretext.datasets.shard_notes import ShardNotes, part_of
 from pretext.progress import Progress
 
 ASKS_EVERY = 0.2  # seconds between looks at the threads' counter
@@ -89,7 +91,7 @@ def are_made(layout: DataLayout, sets: Sequence[ColorSet], fingerprint: str) -> 
 
 def make_sets(data: DataSet, sets: Sequence[ColorSet], *, overwrite: bool, workers: int,
               progress: Progress) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """Compute what is not there yet, in one pass over the images.
+    """Compute what is not there yet, in one pass over the images; several ranks divide the shards.
 
     Args:
         data: The images.
@@ -115,33 +117,29 @@ def make_sets(data: DataSet, sets: Sequence[ColorSet], *, overwrite: bool, worke
         return {}
     for one in wanted:
         records[one.stem].begin(one.request, seed=None)
-    made = {one.stem: _kept_files(records[one.stem], data) for one in wanted}
+    notes = {one.stem: ShardNotes(records[one.stem]) for one in wanted}
     parts = [Part(data.layout.folder / shard["file"], shard["num_images"], data.image_size,
-                  tuple(one for one in wanted if shard["file"] not in made[one.stem]))
+                  tuple(one for one in wanted if shard["file"] not in notes[one.stem].kept))
              for split in data.num_images for shard in data.shards(split)]  # fmt: skip
 
     def note(path: Path, files: Mapping[str, dict[str, Any]]) -> None:
         for stem, facts in files.items():
-            made[stem][path.name] = facts
-            records[stem].note(made[stem])
+            notes[stem].add(path.name, facts)
 
-    _convert_all([part for part in parts if part.sets], note, total=sum(data.num_images.values()), workers=workers,
-                 progress=progress)  # fmt: skip
+    done = sum(part.num_images for part in parts if not part.sets)
+    _convert_all(
+        world.share([part for part in parts if part.sets]), note, done=done, workers=workers, progress=progress
+    )
+    made = {stem: of.gather() for stem, of in notes.items()}
     return {one.stem: _finish(data, one, records[one.stem], made[one.stem]) for one in wanted}
 
 
-def _kept_files(record: Record, data: DataSet) -> dict[str, dict[str, Any]]:
-    """What a killed run finished, by the name of its shard of images."""
-    return {shard: facts for shard, facts in record.content["progress"].items()
-            if (file := data.layout.folder / facts["file"]).is_file() and file.stat().st_size == facts["bytes"]}  # fmt: skip
-
-
-def _convert_all(parts: Sequence[Part], note: Any, *, total: int, workers: int, progress: Progress) -> None:
+def _convert_all(parts: Sequence[Part], note: Any, *, done: int, workers: int, progress: Progress) -> None:
     """Convert shards, one a thread; PyTorch, Arrow and the sums of bytes leave the interpreter free for the others."""
     counter, stop = _Counter(), threading.Event()
-    open_images = sum(part.num_images for part in parts)
+    total = done + sum(part.num_images for part in parts)
     with (
-        progress.task("converting colours", total, "images", done=total - open_images) as task,
+        progress.task(part_of("converting colours"), total, "images", done=done) as task,
         one_thread_each(),
         ThreadPoolExecutor(max(1, min(workers, len(parts)))) as pool,
     ):
@@ -191,8 +189,7 @@ def _write_part(part: Part, counter: _Counter, stop: threading.Event) -> dict[st
                 writers[stem].write(rows)
                 facts[stem] = merge([facts[stem], found])
             counter.add(len(image_NHWC))
-    return {stem: {"file": path.name, "sha256": file_sha256(path), "bytes": path.stat().st_size,
-                   "num_images": part.num_images, "facts": {name: value.tolist() for name, value in facts[stem].items()}}
+    return {stem: {"file": path.name, **file_sums(path), "num_images": part.num_images, "facts": {name: value.tolist() for name, value in facts[stem].items()}}
             for stem, path in files.items()}  # fmt: skip
 
 
@@ -250,8 +247,11 @@ def _finish(data: DataSet, one: ColorSet, record: Record, files: Mapping[str, di
     hashes = {split: [shard["sha256"] for shard in facts["shards"]] for split, facts in splits.items()}
     summary["fingerprint"] = content_sha256({"schema": 1, "request": one.request, "shards": hashes})
     ordered = [files[shard["file"]] for split in data.num_images for shard in data.shards(split)]
-    return record.finish([data.layout.folder / facts["file"] for facts in ordered], summary=summary,
-                         known={facts["file"]: facts["sha256"] for facts in ordered})  # fmt: skip
+    return record.finish(
+        [data.layout.folder / facts["file"] for facts in ordered],
+        summary=summary,
+        known={facts["file"]: facts for facts in ordered},
+    )
 
 
 def _errors(facts: Facts, letters: str) -> dict[str, dict[str, float]]:

@@ -53,6 +53,15 @@ class _BrokenConnectionError(Exception):
     """The connection failed in a way that trying again may mend."""
 
 
+class _WebOnly(urllib.request.HTTPRedirectHandler):
+    """Follow redirects to the web alone: urllib would go on to FTP."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
+        if not newurl.startswith(("http://", "https://")):
+            raise DataError(f"{req.full_url} can't be fetched: it leads to {_told(newurl)}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 @contextmanager
 def show_download(shown: Shown) -> Iterator[Progress]:
     """What a download tells its progress to, shown as a piece of work of its own once there is one."""
@@ -92,7 +101,8 @@ def ensure_folder(archive: Archive, *, root: Path, offline: bool, progress: Prog
         root.mkdir(parents=True, exist_ok=True)
         with _locked(root):
             if not folder.is_dir():
-                fetch(archive.url, path, checksum=archive.checksum, offline=offline, progress=progress)
+                fetch(archive.url, path, checksum=archive.checksum, offline=offline, progress=progress,
+                      max_bytes=archive.max_total_bytes + CHUNK_BYTES)  # fmt: skip
                 extract(path, root, member_root=archive.folder, max_total_bytes=archive.max_total_bytes)
     except OSError as error:
         raise DataError(f"{folder} can't be written: {error}") from error
@@ -109,6 +119,7 @@ def fetch(
     retries: int = 3,
     backoff_seconds: float = 1.0,
     timeout_seconds: float = 30.0,
+    max_bytes: int = 64 * 1024**3,
 ) -> Path:
     """Download `url` to `to`, going on from `to`.part if an earlier attempt left one.
 
@@ -124,6 +135,7 @@ def fetch(
         retries: How often a broken connection is tried again before giving up; new bytes start the count afresh.
         backoff_seconds: Pause before the first new attempt, doubled before each further one.
         timeout_seconds: Silence after which a connection counts as broken.
+        max_bytes: No honest file is longer; a server that sends more is not listened to.
 
     Returns:
         `to`.
@@ -143,7 +155,7 @@ def fetch(
     if offline:
         raise DataError(f"{to} is missing, and --offline forbids to fetch it", hint=f"put {url} ({checksum}) there")
     part = to.with_name(to.name + ".part")
-    _download(url, part, progress, retries, backoff_seconds, timeout_seconds)
+    _download(url, part, progress, retries, backoff_seconds, timeout_seconds, max_bytes)
     if not (actual := _file_checksum(part, like=checksum)).startswith(checksum):
         part.unlink()
         raise DataError(
@@ -156,13 +168,14 @@ def fetch(
 
 
 def _download(
-    url: str, part: Path, progress: Progress | None, retries: int, backoff_seconds: float, timeout_seconds: float
-) -> None:
+    url: str, part: Path, progress: Progress | None, retries: int, backoff_seconds: float, timeout_seconds: float,
+    max_bytes: int,
+) -> None:  # fmt: skip
     """Bring `part` to its full length, trying again after broken connections."""
     failures, longest = 0, _size(part)
     while True:
         try:
-            _download_once(url, part, progress, timeout_seconds)
+            _download_once(url, part, progress, timeout_seconds, max_bytes)
             return
         except _BrokenConnectionError as error:
             # only a length never reached before counts as new: a server that starts over each time must not loop
@@ -178,39 +191,58 @@ def _download(
             raise DataError(f"{part} can't be written: {error}") from error
 
 
-def _download_once(url: str, part: Path, progress: Progress | None, timeout_seconds: float) -> None:
+def _download_once(url: str, part: Path, progress: Progress | None, timeout_seconds: float, max_bytes: int) -> None:
     start = _size(part)
     headers = {"User-Agent": "pretext", "Accept-Encoding": "identity"}
     if start > 0:
         headers["Range"] = f"bytes={start}-"
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout_seconds)
+        opener = urllib.request.build_opener(_WebOnly)
+        response = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout_seconds)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and start > 0:
             return  # nothing comes after what is here: the checksum tells whether it is the whole file
+        answer = f"{error.code} {_told(error.reason)}".strip()
         if error.code in PASSING_STATUS:
-            raise _BrokenConnectionError(f"the server answers {error.code} {error.reason}") from error
-        raise DataError(f"{url} can't be fetched: the server answers {error.code} {error.reason}") from error
+            raise _BrokenConnectionError(f"the server answers {answer}") from error
+        raise DataError(f"{url} can't be fetched: the server answers {answer}") from error
+    except ValueError as error:  # an address to go on to that is none
+        raise DataError(f"{url} can't be fetched: it leads on to no address: {_told(error)}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise _BrokenConnectionError(str(getattr(error, "reason", "") or error or type(error).__name__)) from error
+        raise _BrokenConnectionError(_told(getattr(error, "reason", "") or error) or type(error).__name__) from error
     with response:
         ranged = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
         if response.status == 206 and not ranged:
             raise DataError(f"{url} can't be resumed: asked for bytes from {start}, the server sent others")
         done = start if ranged else 0
         length = response.headers.get("Content-Length")
-        total = done + int(length) if length is not None and length.isdigit() else None
+        total = done + int(length) if length is not None and length.isdecimal() and len(length) < 20 else None
+        _check_length(url, part, total, max_bytes)
         with part.open("ab" if ranged else "wb") as handle:
             for chunk in _iter_chunks(response):
                 handle.write(chunk)
                 done += len(chunk)
+                _check_length(url, part, done, max_bytes)
                 if progress is not None:
                     progress(done, total)
             handle.flush()
             os.fsync(handle.fileno())
     if total is not None and done < total:
         raise _BrokenConnectionError(f"the connection ended after {done} of {total} bytes")
+
+
+def _told(said: object) -> str:
+    """The first line of what a server or the system said, as text that any terminal takes."""
+    return ascii(str(said).strip().partition("\n")[0].strip())[1:-1][:200]
+
+
+def _check_length(url: str, part: Path, length: int | None, max_bytes: int) -> None:
+    if length is not None and length > max_bytes:
+        part.unlink(missing_ok=True)
+        raise DataError(
+            f"{url} is refused: the server sends {length} bytes or more, {max_bytes} are the most it can have"
+        )
 
 
 def _iter_chunks(response: BinaryIO) -> Iterator[bytes]:
@@ -220,7 +252,7 @@ def _iter_chunks(response: BinaryIO) -> Iterator[bytes]:
             # read1 hands on what has come, where read would lose up to a chunk when the line breaks
             chunk = response.read1(CHUNK_BYTES)  # type: ignore[attr-defined]
         except (OSError, http.client.HTTPException) as error:
-            raise _BrokenConnectionError(str(error) or type(error).__name__) from error
+            raise _BrokenConnectionError(_told(error) or type(error).__name__) from error
         if not chunk:
             return
         yield chunk

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import csv
 import os
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from PIL import Image
 
 from pretext.artifacts.atomic import content_sha256, file_sha256
-from pretext.datasets.images import FORMATS, _to_rgb, _upright_turn, decode_rgb
+from pretext.datasets.images import _to_rgb, _upright_turn, decode_rgb, open_image
 from pretext.datasets.judgment_layouts import (
     RATING_LAYOUTS,
     TRIPLET_LAYOUTS,
@@ -217,18 +215,10 @@ def _decode(path: Path, image_size: int | None) -> np.ndarray:
 
 def _decode_whole(path: Path) -> np.ndarray:
     """Read an image as `decode_rgb` does, but at its own size and uncropped."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                image.load()
-                turn, upright = _upright_turn(image), _to_rgb(image)
-                return np.array(upright if turn is None else upright.transpose(turn))
-    except DataError:
-        raise
-    except Exception as error:  # on broken bytes decoders raise SyntaxError, KeyError, struct.error, almost anything
-        raise DataError(f"can't be read: {error or type(error).__name__}") from error
+    with open_image(path) as image:
+        image.load()
+        turn, upright = _upright_turn(image), _to_rgb(image)
+        return np.array(upright if turn is None else upright.transpose(turn))
 
 
 def _triplets(rows: list[TripletRow]) -> Triplets:

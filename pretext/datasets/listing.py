@@ -53,9 +53,9 @@ def list_level(folder: str) -> Entries:
                 level.num_ignored += 1
             elif entry.is_dir(follow_symlinks=False):
                 level.folders.append(entry.name)
-            elif entry.is_symlink() and entry.is_dir():
+            elif entry.is_symlink() and os.path.isdir(entry.path):  # is_dir() raises on a link to itself
                 level.linked_folders.append(entry.name)
-            elif is_image and (entry.is_file() or entry.is_symlink()):
+            elif is_image and (entry.is_symlink() or entry.is_file()):
                 level.images.append(entry.name)
             else:
                 level.num_ignored += 1

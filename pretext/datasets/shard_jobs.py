@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from pretext.artifacts.atomic import file_sha256
+from pretext import world
+from pretext.artifacts.atomic import file_sums
 from pretext.artifacts.manifest import Record
 from pretext.artifacts.shards import write_shard
 from pretext.catalog import SOURCES
 from pretext.datasets.base import Rejected, Source
+from pretext.datasets.shard_notes import ShardNotes, part_of
 from pretext.errors import DataError
 from pretext.progress import Progress
 
@@ -38,20 +40,26 @@ class Job:
     path: Path
 
 
+class _StoppedError(Exception):
+    """Another shard failed, or the user stopped the stage."""
+
+
 def write_shards(jobs: list[Job], record: Record, *, workers: int, progress: Progress) -> dict[str, dict[str, Any]]:
-    """Write every shard that is not there yet, one worker process a shard; the manifest notes each as it is finished."""
-    shards = {name: facts for name, facts in record.content["progress"].items()
-              if (record.path.parent / name).is_file() and (record.path.parent / name).stat().st_size == facts["bytes"]}  # fmt: skip
-    open_jobs = [job for job in jobs if job.path.name not in shards]
-    total = sum(len(job.index_N) for job in jobs)
-    done = total - sum(len(job.index_N) for job in open_jobs)
-    # Spawned, not forked: a fork of a process with threads can hang. The counter is the workers' only shared state.
+    """Write every shard that is not there yet, one worker process a shard; each is noted as it is finished.
+
+    Several ranks divide the shards, each with its own workers, and all return the facts of all shards.
+    """
+    notes = ShardNotes(record)
+    open_jobs = world.share([job for job in jobs if job.path.name not in notes.kept])
+    done = sum(len(job.index_N) for job in jobs if job.path.name in notes.kept)
+    total = done + sum(len(job.index_N) for job in open_jobs)
+    # Spawned, not forked: a fork of a process with threads can hang. The workers share with their parent two things alone.
     context = multiprocessing.get_context("spawn")
-    counter = context.Value("q", 0)
+    counter, stop = context.Value("q", 0), context.Event()
     pool = ProcessPoolExecutor(min(workers, len(open_jobs)) or 1, context, _begin_worker,
-                               (counter, jobs[0].source, jobs[0].options))  # fmt: skip
+                               (counter, stop, jobs[0].source, jobs[0].options))  # fmt: skip
     try:
-        with progress.task("preparing", total, "images", done=done) as task:
+        with progress.task(part_of("preparing"), total, "images", done=done) as task:
             futures: dict[Future[dict[str, Any]], Job] = {pool.submit(_write_one, job): job for job in open_jobs}
             told, open_futures = 0, set(futures)
             while open_futures:
@@ -59,28 +67,29 @@ def write_shards(jobs: list[Job], record: Record, *, workers: int, progress: Pro
                 now = counter.value
                 task.advance(now - told)
                 told = now
-                for future in ready:
-                    shards[futures[future].path.name] = future.result()
-                    record.note(shards)
+                for future in sorted(ready, key=lambda future: future.exception() is not None):  # what is done is noted
+                    notes.add(futures[future].path.name, future.result())
     except BrokenProcessPool as error:
         raise DataError("a worker process was killed, most likely for want of memory",
                         hint="--workers 1, then run again: finished shards are kept") from error  # fmt: skip
     finally:
+        stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
-    return shards
+    return notes.gather()
 
 
-# What a worker process holds: the counter it shares with its parent, and its own view of the source.
+# What a worker process holds: the counter and the stop that it shares with its parent, and its own view of the source.
 _counter: Any
+_stop: Any
 _source: Source
 
 
-def _begin_worker(counter: Any, source: str, options: dict[str, Any]) -> None:
+def _begin_worker(counter: Any, stop: Any, source: str, options: dict[str, Any]) -> None:
     """Open the source once in each worker, so that nothing big crosses between processes."""
-    global _counter, _source
+    global _counter, _stop, _source
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    _counter, _source = counter, SOURCES[source].load()(**options)
+    _counter, _stop, _source = counter, stop, SOURCES[source].load()(**options)
 
 
 def _leave_with_parent() -> None:
@@ -103,6 +112,8 @@ def _write_one(job: Job) -> dict[str, Any]:
             if time.monotonic() - told > ASKS_EVERY:
                 _count(count)
                 told, count = time.monotonic(), 0
+                if _stop.is_set():
+                    raise _StoppedError
             if isinstance(item, Rejected):
                 rejected.append((item.id, item.reason))
             else:
@@ -110,8 +121,7 @@ def _write_one(job: Job) -> dict[str, Any]:
         _count(count)
 
     num_images = write_shard(job.path, rows(), image_size=_source.image_size)
-    return {"sha256": file_sha256(job.path), "bytes": job.path.stat().st_size, "num_images": num_images,
-            "rejected": rejected}  # fmt: skip
+    return {**file_sums(job.path), "num_images": num_images, "rejected": rejected}
 
 
 def _count(amount: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from pretext.datasets.base import Rejected, Sample, SplitInfo, check_image_size, check_request, fingerprint_files
 from pretext.datasets.download import Archive, Progress, ensure_folder
 from pretext.datasets.images import resize_rgb
-from pretext.datasets.records import RecordFile, read_lines
+from pretext.datasets.records import RecordFile, interleave, read_lines
 from pretext.errors import DataError
 
 ARCHIVE = Archive(
@@ -100,7 +100,7 @@ class Stl10Source:
                 image_CWH = images.read(handle, index).reshape(3, NATIVE_SIZE, NATIVE_SIZE)
                 yield Sample(
                     id=f"{split}/{index:05d}",
-                    image_HWC=resize_rgb(image_CWH.transpose(2, 1, 0), image_size=self.image_size),
+                    image_HWC=resize_rgb(interleave(image_CWH.transpose(0, 2, 1)), image_size=self.image_size),
                     label=None if labels is None else int(labels[index]),
                     folds=self._folds.get(index, ()) if split == "train" else (),
                 )
@@ -118,10 +118,10 @@ class Stl10Source:
         path = self.folder / f"{split}_y.bin"
         if not path.exists():
             raise DataError(f"{path} is missing: {split}_X.bin is there, its labels are not")
+        num_labels, num_images = path.stat().st_size, self._images[split].num_records
+        if num_labels != num_images:
+            raise DataError(f"{path} has {num_labels} labels for the {num_images} images of {split}_X.bin")
         label_N = np.fromfile(path, dtype=np.uint8)
-        num_images = self._images[split].num_records
-        if len(label_N) != num_images:
-            raise DataError(f"{path} has {len(label_N)} labels for the {num_images} images of {split}_X.bin")
         wrong = np.flatnonzero((label_N < 1) | (label_N > len(CLASS_NAMES)))
         if len(wrong) > 0:
             raise DataError(f"{path} has label {label_N[wrong[0]]} at {wrong[0]}; labels on disk are 1..10")

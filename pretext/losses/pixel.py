@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,8 +29,41 @@ def mse(prediction_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:
     """
     check_pair(prediction_BCHW, target_BCHW)
     with without_autocast(prediction_BCHW):
-        prediction, target = lift_precision(prediction_BCHW, target_BCHW)
-        return F.mse_loss(prediction, target)
+        loss: Tensor = _MeanSquare.apply(*lift_precision(prediction_BCHW, target_BCHW))[0]  # type: ignore[no-untyped-call]
+        return loss
+
+
+class _MeanSquare(torch.autograd.Function):
+    """The mean squared difference, in the fewest passes over memory.
+
+    `F.mse_loss` writes the squares down to add them up, and its gradient is never channels-last, so that what lies
+    behind it in the backward pass works on two layouts at once: four times as slow on channels-last maps.
+    """
+
+    @staticmethod
+    def forward(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        difference = prediction - target
+        if difference.ndim != 4:
+            return difference.square().mean(), difference
+        # Norms of short rows in the order of memory: no square is written down, and short sums keep their digits.
+        rows = difference.movedim(1, -1).flatten(2) if difference.stride(1) == 1 else difference
+        return torch.linalg.vector_norm(rows, dim=-1).square().sum() / difference.numel(), difference
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(output[1])  # an output, so that a second derivative finds its way
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, scale: Tensor | None, through: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        (difference,) = ctx.saved_tensors
+        gradient = through
+        if scale is not None:
+            own = difference * (scale * (2 / difference.numel()))
+            gradient = own if through is None else own + through
+        if gradient is None:
+            return None, None
+        return gradient if ctx.needs_input_grad[0] else None, -gradient if ctx.needs_input_grad[1] else None
 
 
 def l1(prediction_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pretext.augment import Draws, apply_draws, draw, get_augmentation
+from pretext.augment import Draws, Span, apply_draws, draw, get_augmentation
 from pretext.encoders.base import Encoder
 from pretext.objectives.color_task import ColorTask
 from pretext.objectives.feature_task import FeatureTask
@@ -43,11 +43,14 @@ class View:
         input01_BCHW: Images in 0..1 in the encoder's own colour space, augmented.
         generator: On the CPU, for what the objective draws itself.
         target_BGHW: Bins or features, where the data has them.
+        span: Which rows of a larger batch these are, where they are a part of one: what the objective draws itself it
+            draws for the whole of it.
     """
 
     input01_BCHW: Tensor
     generator: torch.Generator
     target_BGHW: Tensor | None = None
+    span: Span | None = None
 
 
 class Objective(nn.Module):
@@ -92,15 +95,18 @@ class PretextLearner:
         self.module.train()
 
     def train_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        count, height, width, _ = batch.image_BHWC.shape
-        draws = draw(self.augmentation, count, height, width, generator) if self.augmentation.is_random else Draws()
+        draws = self._draw(batch, generator) if self.augmentation.is_random else Draws()
         target_BGHW = batch.target_BGHW
         if target_BGHW is not None and draws.flip_B is not None:
             flip_B111 = draws.flip_B.to(target_BGHW.device)[:, None, None, None]
             target_BGHW = torch.where(flip_B111, target_BGHW.flip(-1), target_BGHW)
-        return self.module.loss_of(
-            View(apply_draws(batch.image_BHWC, self.augmentation, draws), generator, target_BGHW)
-        )
+        image01_BCHW = apply_draws(batch.image_BHWC, self.augmentation, draws)
+        return self.module.loss_of(View(image01_BCHW, generator, target_BGHW, batch.span))
+
+    def _draw(self, batch: Batch, generator: torch.Generator) -> Draws:
+        count, height, width, _ = batch.image_BHWC.shape
+        span = batch.span or Span(0, count, count)
+        return draw(self.augmentation, span.whole, height, width, generator).part(span)
 
     def val_loss(self, batch: Batch) -> Tensor:
         return self.module.loss_of(plain_view(batch))

@@ -23,7 +23,7 @@ class Denoise(Autoencode):
         self.noise, self.noise_level = noise, noise_level
 
     def seen(self, view: View) -> Tensor:
-        return corrupt(view.input01_BCHW, self.noise, self.noise_level, view.generator)
+        return corrupt(view.input01_BCHW, self.noise, self.noise_level, view.generator, view.span)
 
 
 def build_denoise(setting: Setting, *, noise: str = "salt-pepper", noise_level: float = 0.05) -> Denoise:

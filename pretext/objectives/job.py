@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from torch import nn
 
 from pretext.artifacts.atomic import file_sha256
 from pretext.artifacts.checkpoint import check_keys, read_tensors
-from pretext.artifacts.layout import RunLayout, find_data, find_run
-from pretext.artifacts.manifest import Parent
+from pretext.artifacts.layout import MANIFEST, RunLayout, find_data, find_run
+from pretext.artifacts.manifest import UNREAD, Parent
 from pretext.artifacts.shards import DataSet, open_data
+from pretext.artifacts.verify import check_recorded
 from pretext.catalog import NETWORK_LOSSES, NETWORKS
 from pretext.config import identity, plain
 from pretext.datasets.download import show_download
@@ -26,6 +28,7 @@ from pretext.objectives.color_task import ColorTask, find_color_task, network_sh
 from pretext.objectives.feature_task import FeatureTask, find_feature_task
 from pretext.perceptual.losses import LPIPSLoss, NetworkLoss, NoReferenceLoss
 from pretext.perceptual.networks import check_given
+from pretext.perceptual.weights import unless_absent
 from pretext.progress import Progress
 from pretext.registry import Variant
 from pretext.stage_configs import PretrainConfig
@@ -35,13 +38,14 @@ from pretext.training.seeds import derive_seed, make_generator
 from pretext.training.views import rows_for
 from pretext.variants import Parts, default_run_name
 
+WEIGHTS = ("loss_network", "channel_weights", "quality")  # options of a loss that name weights
 # Options of an objective's row that are made something of here, instead of being handed on.
 READ_HERE = ("loss", "encoder", "augment", "color_space", "target_size", "features", "layer")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is trained on what."""
+    """What is trained on what; `lacks_weights` if the loss reads published weights that are not here yet."""
 
     config: PretrainConfig
     parts: Parts
@@ -52,6 +56,7 @@ class Job:
     features: FeatureTask | None
     compute: Compute
     layout: RunLayout
+    lacks_weights: bool = False
 
     def option(self, name: str) -> Any:
         """An option of the objective's row, None where it has no such option."""
@@ -63,7 +68,7 @@ class Job:
 
 
 def find_job(config: PretrainConfig, parts: Parts, progress: Progress, explicit: Collection[str]) -> Job:
-    """Open what the options name; a loss network that is missing is downloaded now."""
+    """Open what the options name. Nothing is downloaded: `complete` does that, when there is work to do."""
     data = open_data(find_data(config.data_dir, config.data))
     split = _split_name(config, data)
     row, options = parts["objective"]
@@ -75,15 +80,34 @@ def find_job(config: PretrainConfig, parts: Parts, progress: Progress, explicit:
     if "loss" in parts and parts["loss"][0].name in NETWORK_LOSSES:
         check_given(parts["loss"][1]["loss_network"], explicit)
     layout = RunLayout(config.out or config.runs_dir / default_run_name(data.name, parts, config.seed))
-    loss = _build_loss(config, data, *parts["loss"], progress) if "loss" in parts else None
-    if features is not None and isinstance(loss, NetworkLoss):
-        features.check_network(loss.network, data.image_size)
     compute = resolve_compute(config.device, config.precision)
-    return Job(config, parts, data, split, loss, color, features, compute, layout)
+    job = Job(config, parts, data, split, None, color, features, compute, layout)
+    if "loss" not in parts:
+        return job
+    loss = unless_absent(partial(_build_loss, config, data, *parts["loss"], progress))
+    return replace(job, lacks_weights=True) if loss is None else _with_loss(job, loss)
 
 
-def _build_loss(config: PretrainConfig, data: DataSet, row: Variant, options: dict[str, Any],
-                progress: Progress) -> nn.Module:  # fmt: skip
+def complete(job: Job, progress: Progress) -> Job:
+    """The job with its loss; published weights that it lacks are downloaded now.
+
+    Raises:
+        DataError: If they can't be, or `--offline` forbids it.
+    """
+    if not job.lacks_weights:
+        return job
+    loss = _build_loss(job.config, job.data, *job.parts["loss"], progress, job.config.offline)
+    return replace(_with_loss(job, loss), lacks_weights=False)
+
+
+def _with_loss(job: Job, loss: nn.Module) -> Job:
+    if job.features is not None and isinstance(loss, NetworkLoss):
+        job.features.check_network(loss.network, job.data.image_size)
+    return replace(job, loss=loss)
+
+
+def _build_loss(config: PretrainConfig, data: DataSet, row: Variant, options: dict[str, Any], progress: Progress,
+                offline: bool) -> nn.Module:  # fmt: skip
     own = {name: value for name, value in options.items() if name not in READ_HERE or name == "layer"}
     try:
         if row.name not in NETWORK_LOSSES:
@@ -92,7 +116,7 @@ def _build_loss(config: PretrainConfig, data: DataSet, row: Variant, options: di
         with show_download(progress) as tell:
             if config.dry_run:  # which downloads nothing
                 own |= _without_files(own)
-            loss = row.load()(**row.fixed, **own, weights_dir=config.weights_dir, offline=config.offline,
+            loss = row.load()(**row.fixed, **own, weights_dir=config.weights_dir, offline=offline,
                               seed=config.seed, progress=tell)  # fmt: skip
         with torch.no_grad():  # images too small for the network are found before anything is written
             blank_BCHW = torch.zeros(1, 3, data.image_size, data.image_size)
@@ -146,6 +170,7 @@ def parents_of(job: Job) -> list[Parent]:
         parents.append(Parent("targets", job.color.stem, job.color.fingerprint))
     if job.config.init_from is not None:
         file = _init_file(job.config.init_from)
+        check_recorded(file, file.with_name(MANIFEST))
         parents.append(Parent("init", str(file), file_sha256(file)))
     if job.features is not None:
         facts = job.features.facts
@@ -154,9 +179,12 @@ def parents_of(job: Job) -> list[Parent]:
 
 
 def _loss_parents(job: Job) -> list[Parent]:
-    """The weights that the loss reads."""
+    """The weights that the loss reads, as far as they are here."""
     options, facts = job.parts.get("loss", (None, {}))[1], _loss_facts(job.loss)
-    return [Parent(kind, str(options[kind]), facts[f"{kind}_fingerprint"]) for kind in ("loss_network", "channel_weights", "quality")
+    if job.lacks_weights:
+        read = [kind for kind in WEIGHTS if options.get(kind) not in (None, "unit")]
+        return [Parent(kind, str(options[kind]), UNREAD) for kind in read]
+    return [Parent(kind, str(options[kind]), facts[f"{kind}_fingerprint"]) for kind in WEIGHTS
             if f"{kind}_fingerprint" in facts]  # fmt: skip
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pretext.catalog import LOSSES
 from pretext.datasets.download import Progress
@@ -127,9 +126,9 @@ class PerceptualLoss(NetworkLoss):
         return feature_distance(features_x, features_y, self.layer_weights)
 
     def mean_distance(self, features_x: Sequence[Tensor], features_y: Sequence[Tensor]) -> Tensor:
-        """The same as `distance` and then the mean, at half of their time."""
+        """The same as `distance` and then the mean, at two thirds of their time."""
         check_layers(features_x, features_y)
-        return torch.stack([weight * F.mse_loss(x, y.to(x.dtype)) for weight, x, y in
+        return torch.stack([weight * mse(x, y.to(x.dtype)) for weight, x, y in
                             zip(self.layer_weights, features_x, features_y, strict=True)]).sum()  # fmt: skip
 
 

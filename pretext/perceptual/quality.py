@@ -10,14 +10,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pretext.errors import ConfigError
+from pretext.errors import AbsentWeightsError, ConfigError
 
 
 def find_quality(quality: str | None, *, offline: bool) -> nn.Module:
     """A quality network: "MODULE:NAME" of a function without arguments that returns one, or a metric of pyiqa.
 
     Raises:
-        ConfigError: If there is none, or `offline` and pyiqa would fetch it.
+        ConfigError: If there is none.
+        AbsentWeightsError: If `offline`, and pyiqa would fetch it.
     """
     if not quality:
         raise ConfigError("--loss no-reference needs --quality, a network that judges images",
@@ -47,8 +48,8 @@ def quality_fingerprint(quality: nn.Module) -> str:
 
 def _from_pyiqa(name: str, *, offline: bool) -> nn.Module:
     if offline:
-        raise ConfigError(f"--quality {name} is a metric of pyiqa, which fetches its own weights; --offline forbids that",
-                          hint="--quality MODULE:NAME of a network of yours")  # fmt: skip
+        raise AbsentWeightsError(f"--quality {name} is a metric of pyiqa, which fetches its own weights; --offline forbids that",
+                                 hint="--quality MODULE:NAME of a network of yours")  # fmt: skip
     try:
         import pyiqa  # type: ignore[import-not-found]
     except ImportError as error:

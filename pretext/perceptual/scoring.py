@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from pretext.artifacts.atomic import atomic_path, file_sha256
 from pretext.artifacts.layout import RunLayout, find_run
-from pretext.artifacts.manifest import Parent
+from pretext.artifacts.manifest import UNREAD, Parent
 from pretext.catalog import NETWORKS
 from pretext.config import identity, plain
 from pretext.datasets.judgment_layouts import find_layout
@@ -70,14 +70,17 @@ def open_judgments(config: JudgmentOptions, split: str) -> Opened:
 
 
 def made_from(options: Mapping[str, Any], facts: Mapping[str, Any]) -> list[Parent]:
-    """What a metric of these options is made from: weights or a run's checkpoint, and the weights of a fit."""
+    """What a metric of these options is made from: weights or a run's checkpoint, and the weights of a fit.
+
+    Without `facts` of the metric its network is one that is not here to be read.
+    """
     parents = []
     if "network" in options:
         network = options["network"]
         kind, path = (
             ("checkpoint", str(RunLayout(Path(network)).checkpoint)) if is_run(network) else ("weights", network)
         )
-        parents.append(Parent(kind, path, facts["fingerprint"]))
+        parents.append(Parent(kind, path, facts.get("fingerprint", UNREAD)))
     if (weights := options.get("channel_weights", "unit")) not in WEIGHT_WORDS:
         file = Path(weights) / FILE if Path(weights).is_dir() else Path(weights)
         parents.append(Parent("fitted metric", str(file), file_sha256(file)))

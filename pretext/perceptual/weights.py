@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,7 +15,9 @@ from torchvision.models import get_model_weights
 from pretext.artifacts.atomic import file_sha256
 from pretext.artifacts.checkpoint import read_tensors
 from pretext.datasets.download import Progress, fetch
-from pretext.errors import ArtifactError, ConfigError, DataError
+from pretext.errors import AbsentWeightsError, ArtifactError, ConfigError
+
+T = TypeVar("T")
 
 LPIPS_URL = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1"
 # The name in the file, its SHA-256, and how many channels each compared layer has.
@@ -61,6 +65,20 @@ def load_weights(name: str, needed: Mapping[str, Tensor], *, weights_dir: Path, 
         if key.endswith(".num_batches_tracked"):  # a count that old files lack, and that nothing reads here
             found[key] = torch.zeros((), dtype=torch.long)
     return _pick(file, found, needed), file_sha256(file)
+
+
+def unless_absent(build: Callable[[bool], T]) -> T | None:
+    """Build what needs published weights from files that are here; None where one would have to be downloaded first.
+
+    A stage asks so before it knows whether there is anything to do: finished work must not need them again.
+
+    Args:
+        build: Called with whether downloads are forbidden.
+    """
+    try:
+        return build(True)
+    except AbsentWeightsError:
+        return None
 
 
 def is_published_file(name: str, fingerprint: str) -> bool:
@@ -118,8 +136,8 @@ def _find(url: str, others: tuple[str, ...], checksum: str, folder: Path, offlin
             if (folder / name).exists():
                 return folder / name
         if offline:
-            raise DataError(f"{published} is missing, and downloads are forbidden by --offline",
-                            hint=f"put {url} ({checksum}) there, or the same tensors as {folder / others[0]}")  # fmt: skip
+            hint = f"put {url} ({checksum}) there, or the same tensors as {folder / others[0]}"
+            raise AbsentWeightsError(f"{published} is missing, and downloads are forbidden by --offline", hint=hint)
         folder.mkdir(parents=True, exist_ok=True)
     return fetch(url, published, checksum=checksum, offline=offline, progress=progress)
 
@@ -128,6 +146,11 @@ def _read(file: Path) -> dict[str, Tensor]:
     if file.suffix == ".safetensors":
         return read_tensors(file)
     try:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                # torch.save never compresses; a few kB that do so could become more than the memory holds
+                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                    raise ValueError("it is compressed")
         found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes of the reader
         raise ArtifactError(f"{file} can't be read as weights: {error}") from error

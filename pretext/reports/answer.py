@@ -11,6 +11,7 @@ from pretext.reports.gather import SCRATCH_KIND, look
 from pretext.reports.naming import FULL_KIND, PIXELS, PUBLISHED, RANDOM, SCRATCH
 from pretext.reports.score_tables import is_significant
 from pretext.reports.tables import PLUS_MINUS, p_value, percent, points
+from pretext.reports.troubles import troubles
 
 SMALL_TEST = 2000
 LISTED = 4  # names, before a number says it better
@@ -171,7 +172,7 @@ def warnings(study: Study) -> list[str]:
     if len(fingerprints) > 1:
         lines.append(f"The results are of {len(fingerprints)} different data sets ({', '.join(data)}). Scores on "
                      "different data are never compared: each has evaluations of its own.")  # fmt: skip
-    lines += _missing_controls(study) + _seen_labels(study)
+    lines += troubles(study) + _missing_controls(study) + _seen_labels(study)
     single = dict.fromkeys(entry.method.label for evaluation in study.evaluations for entry in evaluation.entries
                            if len(entry.results) == 1 and entry.method.identity.sort not in (PIXELS, PUBLISHED))  # fmt: skip
     if single:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pretext.artifacts.layout import SCORE, RunLayout, features_stems, result_stems
 from pretext.artifacts.manifest import missing_outputs, read_manifest
 from pretext.artifacts.metrics import read_metrics
-from pretext.artifacts.results import read_predictions, read_result
+from pretext.artifacts.results import Predictions, read_predictions, read_result
 from pretext.artifacts.scores import Score, read_score
 from pretext.errors import PretextError
 
@@ -24,6 +25,7 @@ TOP_KS = (1, 2, 4, 5)
 SCRATCH_KIND = "fine-tune-scratch"
 # Probabilities are stored in float32: a handful of images may rank otherwise than they did in float64.
 RANK_TOLERANCE = 0.002
+PROB_TOLERANCE = 0.001
 Value = TypeVar("Value")
 
 
@@ -159,6 +161,7 @@ def read_one(run: Run, stem: str, manifest: Mapping[str, Any]) -> Result:
     prob_NK, label_N = predictions.prob_NK, predictions.label_N.astype(np.int64)
     if len(label_N) == 0 or not np.isfinite(prob_NK).all() or label_N.min() < 0 or label_N.max() >= prob_NK.shape[1]:
         raise MismatchError("its predictions are empty, not finite, or of classes that do not exist")
+    check_predictions(content, predictions)
     rank_N = (prob_NK >= np.take_along_axis(prob_NK, label_N[:, None], axis=1)).sum(axis=1) - 1
     result = Result(
         run=run.name, stem=stem, stage_seed=manifest.get("seed"), is_stratified=_is_stratified(content, manifest),
@@ -170,6 +173,32 @@ def read_one(run: Run, stem: str, manifest: Mapping[str, Any]) -> Result:
         raise MismatchError(f"it states {stated:.2%} top-1, but its predictions give {found:.2%}")
     _check_parents(run, content["parents"])
     return result
+
+
+def check_predictions(content: Mapping[str, Any], predictions: Predictions) -> None:
+    """Check that predictions are probabilities and ranks, one row an image, and those of the result's own folds.
+
+    Raises:
+        MismatchError: Saying what they are instead.
+    """
+    prob_NK, rank_NF, folds = predictions.prob_NK, predictions.rank_NF, content["folds"]
+    if prob_NK.min() < 0 or prob_NK.max() > 1 + PROB_TOLERANCE or (abs(prob_NK.sum(axis=1) - 1) > PROB_TOLERANCE).any():
+        raise MismatchError("its probabilities are not in 0..1, or do not add up to 1")
+    if rank_NF.min() < -1 or rank_NF.max() >= prob_NK.shape[1]:
+        raise MismatchError(f"its ranks are {rank_NF.min()} to {rank_NF.max()}, of {prob_NK.shape[1]} classes")
+    if len(set(predictions.ids)) != len(predictions.ids):
+        raise MismatchError("its predictions hold an image twice")
+    if rank_NF.shape[1] != len(folds):
+        raise MismatchError(f"it has {len(folds)} folds, but its predictions are of {rank_NF.shape[1]}")
+    for number, (fold, rank_N) in enumerate(zip(folds, rank_NF.T, strict=True)):
+        found = float((rank_N[rank_N >= 0] == 0).mean()) if (rank_N >= 0).any() else fold["top1"]
+        if abs(fold["top1"] - found) > max(RANK_TOLERANCE, 2 / len(rank_N)):
+            raise MismatchError(
+                f"its fold {number} states {fold['top1']:.2%} top-1, but its predictions give {found:.2%}"
+            )
+    stated, found = content["mean"]["top1"], float(np.mean([fold["top1"] for fold in folds])) if folds else math.nan
+    if not abs(stated - found) <= RANK_TOLERANCE:
+        raise MismatchError(f"it states a mean of {stated:.2%} top-1, but its folds give {found:.2%}")
 
 
 def _is_stratified(content: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool | None:

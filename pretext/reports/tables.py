@@ -207,7 +207,7 @@ def to_markdown(table: Table) -> str:
 
 def escape_markdown(text: str) -> str:
     """Text that Markdown, and the HTML inside it, take literally."""
-    plain = html.escape(" ".join(text.split()), quote=False)
+    plain = html.escape(printable(" ".join(text.split())), quote=False)
     return "".join("\\" + character if character in "\\`*_[]|#~" else character for character in plain)
 
 
@@ -215,7 +215,7 @@ def to_latex(table: Table) -> str:
     """A tabular with the rules of booktabs; stands alone in a `table` environment."""
     align = "".join("r" if column.is_number else "l" for column in table.columns)
     heading = " & ".join(escape_latex(column.title) for column in table.columns) + r" \\"
-    lines = [f"% {' '.join(table.title.split())}", "% needs \\usepackage{booktabs}", f"\\begin{{tabular}}{{{align}}}",
+    lines = [f"% {printable(' '.join(table.title.split()))}", "% needs \\usepackage{booktabs}", f"\\begin{{tabular}}{{{align}}}",
              "\\toprule", heading, "\\midrule"]  # fmt: skip
     lines += [" & ".join(escape_latex(cell) for cell in row) + r" \\" for row in table.shown_rows()]
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
@@ -228,7 +228,7 @@ LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\
 
 def escape_latex(text: str) -> str:
     """Text that LaTeX takes literally."""
-    return "".join(LATEX.get(character, character) for character in " ".join(text.split()))
+    return "".join(LATEX.get(character, character) for character in printable(" ".join(text.split())))
 
 
 def to_terminal(table: Table, *, width: int | None = None) -> str:
@@ -246,10 +246,12 @@ def to_rich(table: Table) -> rich.table.Table:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(title=Text(table.title), caption=Text(table.note) if table.note else None, title_justify="left",
+    drawn = RichTable(title=Text(printable(table.title)), caption=Text(printable(table.note)) if table.note else None, title_justify="left",
                       caption_justify="left")  # fmt: skip
     for column in table.columns:
-        drawn.add_column(Text(column.title), justify="right" if column.is_number else "left", overflow="fold")
+        drawn.add_column(
+            Text(printable(column.title)), justify="right" if column.is_number else "left", overflow="fold"
+        )
     before = None
     for row in table.shown_rows():
         if table.columns[0].key == GROUP and row[0] != before:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pretext.artifacts.features import assemble_features, write_features
+from pretext import world
+from pretext.artifacts.features import assemble_features
 from pretext.artifacts.layout import LATENT, RunLayout, features_stem, find_data, find_run
-from pretext.artifacts.manifest import Parent, Record, require_done
+from pretext.artifacts.manifest import UNREAD, Parent, Record, require_done
 from pretext.artifacts.results import describe_run
 from pretext.artifacts.rows import Rows
 from pretext.artifacts.shards import DataSet, open_data
-from pretext.augment import augment_batch
 from pretext.catalog import NETWORKS
 from pretext.config import identity
 from pretext.datasets.download import show_download
@@ -28,16 +28,13 @@ from pretext.encoders.base import Encoder
 from pretext.encoders.restore import load_encoder
 from pretext.errors import ConfigError, UsageError
 from pretext.perceptual.networks import FeatureNetwork, build_network, is_run
-from pretext.progress import Progress, Silent, Task
+from pretext.perceptual.weights import unless_absent
+from pretext.progress import Progress, Silent
 from pretext.stage_configs import ExtractFeaturesConfig
+from pretext.tasks.extraction import Part, Reader, SplitReader
 from pretext.tasks.pooling import pool_map
 from pretext.training.device import Compute, resolve_compute
-from pretext.training.pool import ImagePool, chunk_indices
 from pretext.training.views import own_input, rows_for
-
-PART_ROWS = 16_384  # images between two points from which a stopped extraction goes on
-
-Reader = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,27 +86,39 @@ def run(config: ExtractFeaturesConfig, *, explicit: Collection[str] = (),
     splits = _splits(config, data)
     stem, output = features_stem(config.layer), layout.features_of(config.layer)
     compute = resolve_compute(config.device, config.precision)
-    network = _network(config, data, progress)
+    build = partial(_network, config, data, progress)
+    network = unless_absent(build)
     record = Record(layout.record(stem), "extract-features", _request(config, splits),
-                    _parents(layout, manifest, data, network))  # fmt: skip
+                    _parents(config, layout, manifest, data, network))  # fmt: skip
     parts_folder = layout.stage_resume(stem)
     if config.dry_run:
         return _dry_run(_work(config, layout, data, splits, compute, network), output)
     if record.is_done(overwrite=config.overwrite, stale=[parts_folder]):
-        shutil.rmtree(parts_folder, ignore_errors=True)  # left by a kill after the work was done
+        _remove(parts_folder)  # left by a kill after the work was done
         return _outcome(output, record.content, "already done")
 
+    if config.network is not None and network is None:  # its weights are not here yet: the first rank alone downloads
+        network = world.first_then_others(partial(build, config.offline))
+        record.parents = _parents(config, layout, manifest, data, network)
     work = _work(config, layout, data, splits, compute, network)
     record.begin(_request(config, splits) | {"precision": compute.precision, "reads": work.space},
                  seed=_seed(config, manifest), device=compute.name)  # fmt: skip
-    header = _header(work, manifest)
-    with progress.task("extracting", sum(len(rows) for rows in work.rows.values()), "images") as task:
-        parts = [_write_part(parts_folder / f"part-{number:06d}.parquet", name, start, header, work, task)
-                 for number, (name, start) in enumerate(_part_starts(work))]  # fmt: skip
-    rows = assemble_features(output, parts, header, work.num_features)
+    header, parts = _header(work, manifest), _parts(work, parts_folder)
+    own = world.share(parts)
+    with progress.task("extracting", sum(map(len, own)), "images") as task:
+        for part in own:
+            part.write(header, task.advance)
+    world.wait()
+    files = [part.path for part in parts]
+    rows = world.from_first(lambda: assemble_features(output, files, header, work.num_features))
     content = record.finish([output], summary={"rows": rows, "num_features": work.num_features, **header})
-    shutil.rmtree(parts_folder, ignore_errors=True)
+    _remove(parts_folder)
     return _outcome(output, content, "done")
+
+
+def _remove(parts_folder: Path) -> None:
+    if world.is_first():
+        shutil.rmtree(parts_folder, ignore_errors=True)
 
 
 def _check_options(config: ExtractFeaturesConfig, explicit: Collection[str]) -> None:
@@ -158,13 +167,13 @@ def _seed(config: ExtractFeaturesConfig, manifest: dict[str, Any] | None) -> int
     return own if manifest is None else manifest["seed"]
 
 
-def _network(config: ExtractFeaturesConfig, data: DataSet, progress: Progress) -> FeatureNetwork | None:
+def _network(config: ExtractFeaturesConfig, data: DataSet, progress: Progress, offline: bool) -> FeatureNetwork | None:
     """The network asked for, cut behind the layer; a dry run has it with random weights, so that it downloads nothing."""
-    if config.network is None:
+    if (name := config.network) is None:
         return None
     with show_download(progress) as tell:
-        return build_network(config.network, layers=[config.layer], weights_dir=config.weights_dir, progress=tell,
-                             weights="random" if config.dry_run else config.network_weights, offline=config.offline,
+        return build_network(name, layers=[config.layer], weights_dir=config.weights_dir, progress=tell, offline=offline,
+                             weights="random" if config.dry_run else config.network_weights,
                              normalize=config.normalize, seed=config.seed)  # fmt: skip
 
 
@@ -188,15 +197,16 @@ def _request(config: ExtractFeaturesConfig, splits: list[str]) -> dict[str, Any]
     return {name: value for name, value in identity(config).items() if name not in unread} | {"splits": splits}
 
 
-def _parents(layout: RunLayout, manifest: dict[str, Any] | None, data: DataSet,
+def _parents(config: ExtractFeaturesConfig, layout: RunLayout, manifest: dict[str, Any] | None, data: DataSet,
              network: FeatureNetwork | None) -> list[Parent]:  # fmt: skip
     parents = [Parent("data", str(data.layout.folder), data.fingerprint)]
     if manifest is not None:
         parents.append(
             Parent("checkpoint", str(layout.checkpoint), manifest["outputs"]["checkpoint.safetensors"]["sha256"])
         )
-    if network is not None:
-        parents.append(Parent("weights", network.name, network.facts["fingerprint"]))
+    if config.network is not None:
+        fingerprint = UNREAD if network is None else network.facts["fingerprint"]
+        parents.append(Parent("weights", NETWORKS[config.network].name, fingerprint))
     return parents
 
 
@@ -281,31 +291,10 @@ def _header(work: Work, manifest: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _part_starts(work: Work) -> list[tuple[str, int]]:
-    return [(name, start) for name, rows in work.rows.items() for start in range(0, len(rows), PART_ROWS)]
-
-
-def _write_part(path: Path, split: str, start: int, header: dict[str, Any], work: Work, task: Task) -> Path:
-    """One piece of a split in a file of its own; a piece that is there is whole, and kept."""
-    stop = min(start + PART_ROWS, len(work.rows[split]))
-    if path.exists():
-        task.advance(stop - start)
-        return path
-    write_features(path, header, work.num_features, _chunks(split, start, stop, work, task))
-    return path
-
-
-@torch.inference_mode()
-def _chunks(split: str, start: int, stop: int, work: Work,
-            task: Task) -> Iterator[tuple[str, list[str], np.ndarray, list[list[int]], np.ndarray]]:  # fmt: skip
-    images = work.data.split(split)
-    ids, labels, folds = images.ids()[start:stop], images.labels()[start:stop], images.folds()[start:stop]
-    pool = ImagePool(work.rows[split], np.arange(start, stop), device=work.compute.device)
-    for batch in pool.batches(chunk_indices(stop - start, work.config.batch_size)):
-        feature_BD = work.extract(augment_batch(batch.image_BHWC, "none", None)).cpu().numpy()
-        rows = slice(int(batch.index_B[0]), int(batch.index_B[-1]) + 1)
-        task.advance(len(batch))
-        yield split, ids[rows], labels[rows], folds[rows], feature_BD
+def _parts(work: Work, folder: Path) -> list[Part]:
+    readers = [SplitReader(name, work.data.split(name), rows, work.extract, work.num_features, work.config.batch_size,
+                           work.compute.device) for name, rows in work.rows.items()]  # fmt: skip
+    return [part for reader in readers for part in reader.parts(folder)]
 
 
 def _outcome(output: Path, content: dict[str, Any], status: str) -> dict[str, Any]:

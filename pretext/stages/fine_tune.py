@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from pretext import __version__
+from pretext import __version__, world
 from pretext.artifacts.checkpoint import read_header, read_tensors, write_tensors
 from pretext.artifacts.layout import RunLayout, find_data, find_run, fine_tune_stem
 from pretext.artifacts.manifest import Parent, Record, require_done
 from pretext.artifacts.results import describe_run, write_few_label_sets, write_predictions, write_result
 from pretext.artifacts.rows import Rows
 from pretext.artifacts.shards import DataSet, Split, open_data
+from pretext.artifacts.verify import check_recorded
 from pretext.augment import get_augmentation
 from pretext.config import identity
 from pretext.encoders.restore import build_encoder, load_encoder
@@ -92,7 +93,8 @@ def run(config: FineTuneConfig, *, explicit: Collection[str] = (), progress: Pro
     if record.is_done(
         overwrite=config.overwrite, stale=[layout.stage_resume(stem), *layout.folder.glob(f"{stem}-fold-*")]
     ):
-        shutil.rmtree(layout.stage_resume(stem), ignore_errors=True)  # left by a kill after the work was done
+        if world.is_first():
+            shutil.rmtree(layout.stage_resume(stem), ignore_errors=True)  # left by a kill after the work was done
         return tell_headline(layout.result(stem), record.content, "already done")
 
     job = _job(config, layout, stem, record, row.load(), options, compute, data)
@@ -106,16 +108,20 @@ def run(config: FineTuneConfig, *, explicit: Collection[str] = (), progress: Pro
         fit_models = _fit_on_features if _has_static_features(job) else _fit_on_images
         judged = fit_models(job, plans, [layout.fold(stem, number) for number in range(len(plans))], task)
         few = fit_models(job, [few_plan.plan for few_plan in few_plans], _few_files(job, few_plans), task)
-    shown = job.images if job.test_images is None else job.test_images
-    sections, predictions = score_folds(judged, shown.labels(), shown.ids())
-    content = {
-        "kind": stem, "protocol": _protocol_facts(job), **describe_run(manifest, data), **sections, "selected_on": selected_on,
-        "labels_per_class": few_label_rows(few_plans, few, shown.labels()) or None,
-        "parents": [parent.as_json() for parent in parents], "notes": [job.protocol.note] if job.protocol.note else [],
-    }  # fmt: skip
-    outputs = _write(layout, stem, content, predictions, few_plans, job.images.ids(), len(plans))
-    content = record.finish(outputs, summary=headline(content))
-    shutil.rmtree(job.resume, ignore_errors=True)
+    outputs, summary = [], {}
+    if world.is_first():
+        shown = job.images if job.test_images is None else job.test_images
+        sections, predictions = score_folds(judged, shown.labels(), shown.ids())
+        content = {
+            "kind": stem, "protocol": _protocol_facts(job), **describe_run(manifest, data), **sections, "selected_on": selected_on,
+            "labels_per_class": few_label_rows(few_plans, few, shown.labels()) or None,
+            "parents": [parent.as_json() for parent in parents], "notes": [job.protocol.note] if job.protocol.note else [],
+        }  # fmt: skip
+        outputs = _write(layout, stem, content, predictions, few_plans, job.images.ids(), len(plans))
+        summary = headline(content)
+    content = record.finish(outputs, summary=summary)
+    if world.is_first():
+        shutil.rmtree(job.resume, ignore_errors=True)
     return tell_headline(layout.result(stem), content, "done")
 
 
@@ -152,6 +158,7 @@ def _job(config: FineTuneConfig, layout: RunLayout, stem: str, record: Record, p
     if "train" not in data.num_images:
         raise DataError(f"data set {data.name} has no `train` split: there are no labels to learn from",
                         hint="--data NAME chooses one that has")  # fmt: skip
+    check_recorded(layout.checkpoint, layout.manifest)
     with torch.device("meta"):  # its shape alone, without weights
         encoder = build_encoder(read_header(layout.checkpoint), layout.checkpoint)
     if encoder.image_size != data.image_size:
@@ -189,8 +196,8 @@ def _pool(job: Job, rows: Rows, index_N: np.ndarray | None = None) -> ImagePool:
 
 
 def _fit_on_features(job: Job, plans: list[FoldPlan], files: list[Path], task: Task) -> list[Judged]:
-    """Train the heads of all models together on features computed once."""
-    if not plans:
+    """Train the heads of all models together on features computed once; this is quick, and the first rank's alone."""
+    if not plans or not world.is_first():
         return []
     encoder = load_encoder(job.layout.folder)
     if job.protocol.norm == "instance":
@@ -222,9 +229,14 @@ def _fit_on_features(job: Job, plans: list[FoldPlan], files: list[Path], task: T
 
 
 def _fit_on_images(job: Job, plans: list[FoldPlan], files: list[Path], task: Task) -> list[Judged]:
-    """Train one model after the other, each through the one training loop; a model whose file is there is kept."""
-    judged = []
-    for number, (plan, file) in enumerate(zip(plans, files, strict=True)):
+    """Train one model after the other, each through the one training loop; a model whose file is there is kept.
+
+    Several ranks divide the models, and hand the first one their answers in files: of all ranks it alone returns any.
+    """
+    judged = {}
+    answers = [job.resume / f"{file.stem}-answer.safetensors" for file in files]
+    for number in world.share(range(len(plans))):
+        plan, file = plans[number], files[number]
         module = _new_classifier(job, number, len(plan.fit))
         if file.exists():
             module.load_state_dict(read_tensors(file))
@@ -232,8 +244,17 @@ def _fit_on_images(job: Job, plans: list[FoldPlan], files: list[Path], task: Tas
         else:
             chosen = _fit_one(job, plan, module, file, task)
         judge_rows = job.rows if job.test_rows is None else job.test_rows
-        judged.append(Judged(run_over(module, _pool(job, judge_rows), job.compute), plan.judge, chosen))
-    return judged
+        logit_NK = run_over(module, _pool(job, judge_rows), job.compute)
+        judged[number] = Judged(logit_NK, plan.judge, chosen)
+        if not world.is_first():
+            write_tensors(answers[number], {"logit_NK": torch.from_numpy(logit_NK)}, {"chosen": chosen})
+    world.wait()
+    if not world.is_first():
+        return []
+    for number in set(range(len(plans))) - judged.keys():
+        logit_NK = read_tensors(answers[number])["logit_NK"].numpy()
+        judged[number] = Judged(logit_NK, plans[number].judge, read_header(answers[number])["chosen"])
+    return [judged[number] for number in range(len(plans))]
 
 
 def _new_classifier(job: Job, number: int, num_labels: int) -> Classifier:

@@ -30,6 +30,7 @@ from pretext.perceptual.scoring import (
     score_values,
     told_as_options,
 )
+from pretext.perceptual.weights import unless_absent
 from pretext.progress import Progress, Silent, Task
 from pretext.stage_configs import FitMetricConfig
 from pretext.training.device import resolve_compute
@@ -86,14 +87,20 @@ def run(config: FitMetricConfig, *, explicit: Collection[str] = (),
         return {"output": str(output), "status": "dry run", "reads": str(config.judgments), "options": options,
                 "images": opened.facts["num_images"], "pairs": len(pair_P2)}  # fmt: skip
     compute = resolve_compute(config.device)
-    with told_as_options(), show_download(progress) as tell:
-        network = _network(config, options, tell)
-    parents = [opened.parent, *made_from(options, network.facts)]
-    record = Record(layout.record(FIT_STEM), FIT_STEM, request, parents)
+
+    def build(offline: bool) -> FeatureNetwork:
+        with told_as_options(), show_download(progress) as tell:
+            return _network(config, options, tell, offline=offline)
+
+    found = unless_absent(build)
+    record = Record(
+        layout.record(FIT_STEM), FIT_STEM, request, [opened.parent, *made_from(options, found.facts if found else {})]
+    )
     if record.is_done(overwrite=config.overwrite):
         return _outcome(output, told, "already done")
 
-    network = network.to(compute.device)
+    network = (found or build(config.offline)).to(compute.device)
+    record.parents = parents = [opened.parent, *made_from(options, network.facts)]
 
     def terms(pairs: np.ndarray, task: Task) -> np.ndarray:
         return compare_pairs(judgments.image_paths, pairs, embed=network,
@@ -163,9 +170,9 @@ def _check(config: FitMetricConfig, judgments: Judgments) -> None:
                             hint="one value of --strengths, which needs no folds")  # fmt: skip
 
 
-def _network(config: FitMetricConfig, options: dict[str, Any], progress: Download) -> FeatureNetwork:
+def _network(config: FitMetricConfig, options: dict[str, Any], progress: Download, *, offline: bool) -> FeatureNetwork:
     return build_network(options["network"], layers=config.layer or default_taps(options["network"]),
-                         weights=options["network_weights"], weights_dir=config.weights_dir, offline=config.offline,
+                         weights=options["network_weights"], weights_dir=config.weights_dir, offline=offline,
                          normalize=options["normalize"], seed=config.seed, progress=progress)  # fmt: skip
 
 

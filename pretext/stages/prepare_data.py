@@ -5,7 +5,6 @@ Beside the images lie, where colour spaces are asked for, the same images in Lab
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pretext import world
 from pretext.artifacts.atomic import atomic_path
 from pretext.artifacts.layout import DataLayout
 from pretext.artifacts.manifest import Parent, Record, read_manifest
@@ -83,12 +83,16 @@ def _prepare_images(config: PrepareDataConfig, options: dict[str, Any], layout: 
     shown = {k: v for k, v in asdict(config).items() if k not in COLOR_OPTIONS}
     record.begin({k: v for k, v in shown.items() if v is None or isinstance(v, (int, float, str))}
                  | {k: _text(v) for k, v in options.items()}, seed=config.seed)  # fmt: skip
-    shards = write_shards(jobs, record, workers=config.workers or os.cpu_count() or 1, progress=progress)
+    shards = write_shards(jobs, record, workers=config.workers or world.cores(), progress=progress)
     rejected = [(job.split, *row) for job in jobs for row in shards[job.path.name]["rejected"]]
     _check_rejected(rejected, shards, config.max_rejected)
-    outputs = [job.path for job in jobs] + _write_rejected(layout.rejected, rejected)
-    return record.finish(outputs, summary=_summary(layout, source, jobs, shards, rejected),
-                         known={name: facts["sha256"] for name, facts in shards.items()})  # fmt: skip
+    if world.is_first():
+        _write_rejected(layout.rejected, rejected)
+    return record.finish(
+        [*(job.path for job in jobs), layout.rejected],
+        summary=_summary(layout, source, jobs, shards, rejected),
+        known=shards,
+    )
 
 
 def _source_options(config: PrepareDataConfig, explicit: Collection[str]) -> dict[str, Any]:
@@ -103,12 +107,18 @@ def _source_options(config: PrepareDataConfig, explicit: Collection[str]) -> dic
 
 
 def _open_source(name: str, options: dict[str, Any], progress: Progress) -> Source:
-    """Open the source, showing the download if there is one."""
+    """Open the source, showing the download if there is one; it is the first rank's, and others open what is then there."""
     build = SOURCES[name].load()
     if "offline" not in options:
         return build(**options)
-    with show_download(progress) as tell:
-        return build(**options, progress=tell)
+    opened: list[Source] = []
+
+    def open_first() -> None:
+        with show_download(progress) as tell:
+            opened.append(build(**options, progress=tell))
+
+    world.from_first(open_first)
+    return opened[0] if opened else build(**options)
 
 
 def _default_name(config: PrepareDataConfig) -> str:
@@ -158,7 +168,7 @@ def _make_colors(config: PrepareDataConfig, layout: DataLayout, sets: list[Color
         return {}
     from pretext.datasets.color_sets import make_sets
 
-    made = make_sets(open_data(layout), sets, overwrite=config.overwrite, workers=config.workers or os.cpu_count() or 1,
+    made = make_sets(open_data(layout), sets, overwrite=config.overwrite, workers=config.workers or world.cores(),
                      progress=progress)  # fmt: skip
     status = {one.stem: "done" if one.stem in made else "already done" for one in sets}
     seconds = max((content["wall_seconds"] for content in made.values()), default=0.0)
@@ -191,12 +201,11 @@ def _check_rejected(rejected: list[tuple[str, str, str]], shards: dict[str, dict
                         hint="mend or remove them, or raise --max-rejected")  # fmt: skip
 
 
-def _write_rejected(path: Path, rejected: list[tuple[str, str, str]]) -> list[Path]:
+def _write_rejected(path: Path, rejected: list[tuple[str, str, str]]) -> None:
     columns = [pa.array(column, pa.string()) for column in zip(*rejected, strict=True)] if rejected else [[], [], []]
     schema = pa.schema([("split", pa.string()), ("id", pa.string()), ("reason", pa.string())])
     with atomic_path(path) as temporary:
         pq.write_table(pa.table(columns, schema=schema), temporary)
-    return [path]
 
 
 def _summary(layout: DataLayout, source: Source, jobs: list[Job], shards: dict[str, dict[str, Any]],
@@ -229,7 +238,7 @@ def _dry_run(layout: DataLayout, source: Source, jobs: list[Job], color_sets: li
     sample = jobs[0].index_N[:64]
     images = [item.image_HWC for item in source.read(jobs[0].split, sample) if not isinstance(item, Rejected)]
     per_image = (time.perf_counter() - started) / len(sample)
-    total, cores = sum(len(job.index_N) for job in jobs), os.cpu_count() or 1
+    total, cores = sum(len(job.index_N) for job in jobs), world.cores()
     facts = {"output": str(layout.folder), "status": "dry run", "images": total, "shards": len(jobs),
              "disk": f"{total * source.image_size**2 * 3 / 1e9:.2f} GB",
              "expected seconds": round(per_image * total / cores, 1)}  # fmt: skip

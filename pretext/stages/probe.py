@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+import time
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from pretext.artifacts.features import FeatureSplit, read_feature_header, read_s
 from pretext.artifacts.layout import LATENT, RunLayout, features_stem, find_run, probe_stem
 from pretext.artifacts.manifest import Parent, Record, require_done
 from pretext.artifacts.results import write_few_label_sets, write_predictions, write_result
+from pretext.artifacts.verify import check_bytes
 from pretext.config import identity
 from pretext.errors import ArtifactError, DataError
 from pretext.progress import Progress, Silent
@@ -23,6 +27,8 @@ from pretext.tasks.plans import FoldPlan, few_label_ids, few_label_plans, label_
 from pretext.tasks.probes import predictor_rows
 from pretext.training.device import resolve_compute
 from pretext.variants import choose_row
+
+PIECE_IMAGES = 512  # of a model's, that a dry run times
 
 
 def run(config: ProbeConfig, *, explicit: Collection[str] = (), progress: Progress | None = None) -> dict[str, Any]:
@@ -45,15 +51,8 @@ def run(config: ProbeConfig, *, explicit: Collection[str] = (), progress: Progre
     header, parents = _check_chain(layout, config.layer)
     stem, features = probe_stem(config.kind, config.layer), layout.features_of(config.layer)
     record = Record(layout.record(stem), stem, _request(config, options), parents)
-    if config.dry_run:
-        return {
-            "output": str(layout.result(stem)),
-            "status": "dry run",
-            "reads": str(features),
-            "options": options,
-        }
     resume = layout.stage_resume(stem)
-    if record.is_done(overwrite=config.overwrite, stale=[resume]):
+    if not config.dry_run and record.is_done(overwrite=config.overwrite, stale=[resume]):
         shutil.rmtree(resume, ignore_errors=True)  # left by a kill after the work was done
         return tell_headline(layout.result(stem), record.content, "already done")
 
@@ -62,6 +61,10 @@ def run(config: ProbeConfig, *, explicit: Collection[str] = (), progress: Progre
                                     has_test=test is not None)  # fmt: skip
     few_plans = few_label_plans(train.label_N, config.labels_per_class or (), draws=config.draws, seed=config.seed,
                                 stratified=not config.unstratified, has_test=test is not None)  # fmt: skip
+    if config.dry_run:
+        seconds = _expected_seconds(row, options, config, header, train, test, plans, [few.plan for few in few_plans])
+        return {"output": str(layout.result(stem)), "status": "dry run", "reads": str(features), "options": options,
+                "models": len(plans) + len(few_plans), "expected seconds": seconds}  # fmt: skip
     record.begin(_request(config, options), seed=config.seed)
     with progress.task(f"{layout.folder.name} {stem}", len(plans) + len(few_plans), "models") as task:
         judged = _judge(row, options, config, header, train, test, plans, resume / "folds")
@@ -102,14 +105,15 @@ def _check_chain(layout: RunLayout, layer: str) -> tuple[dict[str, Any], list[Pa
     hint = "raw pixels have no layers: leave --layer out" if is_pixels and layer != LATENT else make
     features = layout.features_of(layer)
     made = require_done(layout.record(features_stem(layer)), hint=hint)
+    check_bytes(features, made)
     header = read_feature_header(features)
     if not is_pixels:
         pretrained = require_done(layout.manifest, hint="run `pretext pretrain` again to finish it")
         now = pretrained["outputs"]["checkpoint.safetensors"]["sha256"]
-        if header["checkpoint"] != now:
-            raise ArtifactError(f"{features} was made from checkpoint {header['checkpoint']}, "
+        if header.get("checkpoint") != now:
+            raise ArtifactError(f"{features} was made from checkpoint {header.get('checkpoint')}, "
                                 f"but the run now holds {now}", hint=f"{make} --overwrite")  # fmt: skip
-        if (found := header["encoder"]["layer"]) != layer:
+        if (found := header.get("encoder", {}).get("layer")) != layer:
             raise ArtifactError(f"{features} holds layer {found}, not {layer}", hint=f"{make} --overwrite")
     return header, [Parent("features", str(features), made["outputs"][features.name]["sha256"])]
 
@@ -144,6 +148,28 @@ def _judge(row: Variant, options: dict[str, Any], config: ProbeConfig, header: d
     num_classes = max(len(header["data"]["class_names"]), int(np.max(train.label_N)) + 1)
     return row.load()(train.feature_ND, train.label_N, None if test is None else test.feature_ND, plans,
                       num_classes=num_classes, seed=config.seed, device=resolve_compute(config.device).device, folder=folder, **options)  # fmt: skip
+
+
+def _expected_seconds(row: Variant, options: dict[str, Any], config: ProbeConfig, header: dict[str, Any], train: FeatureSplit,
+                      test: FeatureSplit | None, plans: list[FoldPlan], few_plans: list[FoldPlan]) -> float:  # fmt: skip
+    """Time two models on a few of their images (after one time to warm up), and multiply.
+
+    What has epochs takes time in proportion to its images, and is timed for one, of which no more than all are made;
+    everything else compares images with each other.
+    """
+    power, epochs = (1, options["epochs"]) if "epochs" in options else (2, 1)
+    options = options | ({"epochs": 1} if "epochs" in options else {})
+    step = max(1, len(plans[0].train) // PIECE_IMAGES)
+    piece = [FoldPlan(plan.fit[::step], plan.select[::step], None if plan.judge is None else plan.judge[::step])
+             for plan in plans[:2]]  # fmt: skip
+    few = None if test is None else replace(test, feature_ND=test.feature_ND[::step])
+    for _ in range(2):
+        started = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            _judge(row, options, config, header, train, few, piece, Path(folder))
+        seconds = time.perf_counter() - started
+    work, timed = (sum(len(plan.train) ** power for plan in part) for part in ([*plans, *few_plans], piece))
+    return seconds * epochs * work / timed
 
 
 def _protocol(config: ProbeConfig, options: dict[str, Any], has_test: bool) -> dict[str, Any]:

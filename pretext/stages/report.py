@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pretext import __version__
-from pretext.artifacts.atomic import file_sha256, write_bytes
+from pretext.artifacts.atomic import file_sha256, temporary_path, write_bytes
 from pretext.artifacts.layout import MANIFEST, SCORE, RunLayout, find_runs
+from pretext.artifacts.lock import clear_lock, lock_path
 from pretext.artifacts.manifest import Parent, Record, read_manifest
 from pretext.artifacts.scores import JUDGMENTS_FILE
 from pretext.config import identity
@@ -16,7 +18,7 @@ from pretext.errors import ArtifactError
 from pretext.progress import Progress, Silent
 from pretext.reports.compare import Study, compare
 from pretext.reports.document import Document, build_document
-from pretext.reports.gather import gather
+from pretext.reports.gather import gather, look
 from pretext.reports.html import to_html
 from pretext.reports.markdown import to_markdown_report
 from pretext.reports.pictures import KINDS
@@ -25,6 +27,7 @@ from pretext.reports.tables import printable, to_csv, to_latex, to_terminal
 from pretext.stage_configs import ReportConfig
 
 HTML, MARKDOWN = "report.html", "report.md"
+REPORT_FILE = re.compile(r"report\.(html|md)|(tables|figures)/[A-Za-z0-9_-]+\.(csv|tex|png|svg)")
 # Everything in a run's folder that a report shows; features and weights are behind the manifests that name them.
 READ = (MANIFEST, f"*.{MANIFEST}", "probe-*.json", "fine-tune-*.json", "*-predictions.parquet", "metrics.parquet",
         f"{SCORE}.json", JUDGMENTS_FILE,
@@ -58,6 +61,7 @@ def run(config: ReportConfig, *, explicit: Collection[str] = (), progress: Progr
         return _dry_run(config, layouts)
     study = compare(gather(layouts))
     if not config.overwrite and _is_current(record, earlier):
+        clear_lock(record.path)
         return _outcome(config, study, earlier, "already done")
 
     record.begin(identity(config), seed=None)
@@ -82,7 +86,7 @@ def _earlier(record: Record, *, overwrite: bool) -> dict[str, Any]:
     """
     folder = record.path.parent
     if not record.path.exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or not _is_begun(record.path)):
             raise ArtifactError(f"{folder} is there already and is no report of this toolkit; nothing was touched",
                                 hint="choose another place with --out")  # fmt: skip
         return {}
@@ -99,19 +103,29 @@ def _earlier(record: Record, *, overwrite: bool) -> dict[str, Any]:
     return found
 
 
+def _is_begun(manifest: Path) -> bool:
+    """Whether its folder holds nothing but what a kill leaves that comes before the manifest is there."""
+    names = {lock_path(manifest).name, temporary_path(manifest).name}
+    return all(path.name in names for path in manifest.parent.iterdir())
+
+
 def _is_current(record: Record, earlier: Mapping[str, Any]) -> bool:
     """Whether the report that is there is whole, made of just these files by this version."""
-    if earlier.get("status") != "done" or earlier.get("versions", {}).get("pretext") != __version__:
+    if earlier.get("status") != "done" or look(earlier, "versions", "pretext") != __version__:
         return False
     if earlier["parents"] != [parent.as_json() for parent in record.parents]:
         return False
-    sizes = {record.path.parent / name: size for name, size in earlier["summary"]["files"].items()}
+    files = earlier["summary"].get("files")
+    if not isinstance(files, dict) or set(files) != set(_names(earlier)):
+        return False
+    sizes = {record.path.parent / name: size for name, size in files.items()}
     return all(path.is_file() and path.stat().st_size == size for path, size in sizes.items())
 
 
 def _names(earlier: Mapping[str, Any]) -> list[str]:
-    """The files of the report that was here before, finished or begun."""
-    return list(earlier.get("summary", {}).get("files") or earlier.get("progress", {}).get("earlier", []))
+    """The files of the report that was here before, finished or begun; only such as a report has are ever removed."""
+    names = earlier.get("summary", {}).get("files") or earlier.get("progress", {}).get("earlier", [])
+    return [name for name in names if isinstance(name, str) and REPORT_FILE.fullmatch(name)]
 
 
 def _render(document: Document) -> dict[str, bytes]:

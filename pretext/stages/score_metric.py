@@ -27,7 +27,7 @@ from pretext.perceptual.scoring import (
     told_as_options,
     write_judged,
 )
-from pretext.perceptual.weights import is_published_file
+from pretext.perceptual.weights import is_published_file, unless_absent
 from pretext.progress import Progress, Silent, Task
 from pretext.stage_configs import ScoreMetricConfig
 from pretext.training.device import resolve_compute
@@ -67,15 +67,23 @@ def run(config: ScoreMetricConfig, *, explicit: Collection[str] = (),
         return {"output": str(output), "status": "dry run", "reads": str(config.judgments), "options": options,
                 "images": opened.facts["num_images"], "pairs": len(pair_P2)}  # fmt: skip
     compute = resolve_compute(config.device)
-    with told_as_options(), show_download(progress) as tell:
-        metric: Metric = row.load()(**options, weights_dir=config.weights_dir, offline=config.offline, seed=config.seed,
-                                    progress=tell)  # fmt: skip
-    parents = [opened.parent, *made_from(options, metric.facts)]
-    record = Record(layout.record(SCORE), KIND, request, parents)
+
+    def build(offline: bool) -> Metric:
+        with told_as_options(), show_download(progress) as tell:
+            metric: Metric = row.load()(
+                **options, weights_dir=config.weights_dir, offline=offline, seed=config.seed, progress=tell
+            )
+        return metric
+
+    found = unless_absent(build)
+    record = Record(
+        layout.record(SCORE), KIND, request, [opened.parent, *made_from(options, found.facts if found else {})]
+    )
     if record.is_done(overwrite=config.overwrite):
         return _outcome(output, "already done")
 
-    metric = metric.to(compute.device)
+    metric = (found or build(config.offline)).to(compute.device)
+    record.parents = parents = [opened.parent, *made_from(options, metric.facts)]
     with told_as_options():  # what the metric does not take is found with one pair, before anything is written
         _compare(config, opened, metric, pair_P2[:1], compute.device, Silent())
     record.begin(request | {"metric_facts": metric.facts}, seed=config.seed, device=compute.name)

@@ -94,7 +94,7 @@ class ClassifierLearner:
             self.module.encoder.eval()
 
     def train_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        image01_BCHW = augment_batch(batch.image_BHWC, self.augmentation, generator)
+        image01_BCHW = augment_batch(batch.image_BHWC, self.augmentation, generator, batch.span)
         with torch.set_grad_enabled(self.protocol.weights != "fixed"):
             feature_BD = self.module.features(image01_BCHW)
         return F.cross_entropy(self.module.head(feature_BD).float(), self.fit_label_N[torch.from_numpy(batch.index_B)])

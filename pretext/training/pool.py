@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pretext.artifacts.rows import Rows
+from pretext.augment import Span
 
 DEVICE_SHARE = 0.5  # of the free GPU memory that the whole data set may take
 ROWS_PER_COPY = 4096
@@ -24,19 +25,22 @@ class Batch:
         index_B: Their numbers in the pool.
         image_BHWC: uint8 sRGB or Lab code, or float16 Lab in 0..1.
         target_BGHW: int16 bins, where the pool has them: one map a group.
+        span: Which rows of a step's whole batch they are, where they are a part of one.
     """
 
     index_B: np.ndarray
     image_BHWC: Tensor
     target_BGHW: Tensor | None = None
+    span: Span | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.index_B)
 
-    def part(self, rows: slice) -> Batch:
-        """These rows of it, as views."""
+    def part(self, rows: slice, span: Span | None = None) -> Batch:
+        """These rows of it, as views, which are `span` of the whole batch; by default this is the whole batch."""
+        start, stop, _ = rows.indices(len(self))
         target_BGHW = None if self.target_BGHW is None else self.target_BGHW[rows]
-        return Batch(self.index_B[rows], self.image_BHWC[rows], target_BGHW)
+        return Batch(self.index_B[rows], self.image_BHWC[rows], target_BGHW, span=span or Span(start, stop, len(self)))
 
 
 class ImagePool:

@@ -5,8 +5,10 @@ The JSON names the tensor file it belongs to and is written last, so a kill betw
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,62 @@ from torch import Tensor, nn
 
 from pretext.artifacts.atomic import read_json, write_json
 from pretext.artifacts.checkpoint import read_tensors, write_tensors
+from pretext.errors import ArtifactError
 
 STATE = "state.json"
 
 State = dict[str, Tensor]
+SUMS = ("loss", "gradient's norm", "steps left out")  # what is summed up between two rows
+
+
+@dataclass(slots=True)
+class LoopState:
+    """Where a training stands; everything in it is plain numbers and survives a restart exactly.
+
+    `in_a_row` counts the last steps that gave no number, `rewinds` has the step of every return to an earlier state.
+    """
+
+    step: int = 0
+    best_val: float = math.inf
+    best_epoch: int = 0
+    bad_epochs: int = 0
+    stopped: bool = False
+    in_a_row: int = 0
+    rewinds: list[int] = field(default_factory=list)
+    plateau: dict[str, Any] = field(default_factory=dict)
+    sums: dict[str, list[float]] = field(
+        default_factory=lambda: {kind: [0.0] * len(SUMS) for kind in ("step", "epoch")}
+    )
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON has no infinity: it is stored as null."""
+        return {**asdict(self), "best_val": _finite(self.best_val),
+                "plateau": self.plateau | {"best": _finite(self.plateau["best"])}}  # fmt: skip
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> LoopState:
+        """What `as_json` said.
+
+        Raises:
+            ArtifactError: If it is something else.
+        """
+        try:
+            state = cls(**content)
+            state.best_val = _or_infinite(state.best_val)
+            state.plateau["best"] = _or_infinite(state.plateau["best"])
+        except (TypeError, KeyError) as error:
+            raise ArtifactError(f"the saved state is damaged, or of another version: {error}",
+                                hint="--overwrite begins anew") from error  # fmt: skip
+        return state
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _or_infinite(value: float | None) -> float:
+    return math.inf if value is None else value
 
 
 def save_state(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], *, name: str) -> None:

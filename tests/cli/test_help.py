@@ -21,6 +21,7 @@ PANELS = {
     "score-metric": ["Arguments", "Data", "Metric", "Machine", "Output"],
     "report": ["Arguments", "Output", "Machine"],
     "export": ["Arguments", "Output", "Machine"],
+    "bench": ["Arguments", "Machine", "Output"],
 }
 
 LIGHT_CODE = """
@@ -111,7 +112,7 @@ class TestCommandHelp:
                 checked += 1
             elif field.default is False:
                 assert not shown.startswith("["), flag
-        assert checked >= {"report": 2, "export": 1}.get(name, 4)
+        assert checked >= {"report": 2, "export": 1, "bench": 2}.get(name, 4)
 
     def test_the_shared_options_are_there(self, run_cli, name):
         words = run_cli(name, "--help").words

@@ -12,6 +12,7 @@ from pretext.cli.app import STAGES, app
 from pretext.cli.progress import PlainLines
 from pretext.progress import Silent
 from pretext.stage_configs import (
+    BenchConfig,
     ExportConfig,
     ExtractFeaturesConfig,
     FineTuneConfig,
@@ -39,7 +40,7 @@ OPTIONS = {
         "--weights-dir", "--offline", "--color-space", "--target-size", "--noise", "--noise-level",
         "--encoder", "--width", "--latent-dim", "--stem", "--init-from",
         "--epochs", "--batch-size", "--accumulate", "--optimizer", "--lr", "--weight-decay", "--schedule",
-        "--gamma", "--warmup-epochs", "--grad-clip", "--patience", "--augment", "--seed", "--device", "--precision",
+        "--gamma", "--warmup-epochs", "--grad-clip", "--patience", "--on-nan", "--augment", "--seed", "--device", "--precision",
         "--runs-dir", "--out", "--keep", "--save-every", "--log-every", *SHARED,
     ),
     "extract-features": (
@@ -61,8 +62,9 @@ OPTIONS = {
     "score-metric": (*JUDGMENTS, "--metric", "--sigma", "--layer-weights", "--channel-weights"),
     "report": ("RUNS", "--title", "--out", *SHARED),
     "export": ("RUN", "--format", "--out", *SHARED),
+    "bench": ("PARTS", "--device", "--out", *SHARED),
     "list": ("AXIS", "--json"),
-    "inspect": ("PATH", "--json"),
+    "inspect": ("PATH", "--json", "--verify"),
 }  # fmt: skip
 CONFIGS = {name: config_class for name, config_class, *_ in STAGES}
 
@@ -153,6 +155,7 @@ def test_every_option_reaches_its_field(run_cli, stages, command):
          FineTuneConfig(run=Path("runs/x"), protocol="frozen", device="cpu")),
         ("report runs", ReportConfig(runs=(Path("runs"),))),
         ("report runs/a runs/b --title Mine", ReportConfig(runs=(Path("runs/a"), Path("runs/b")), title="Mine")),
+        ("bench loss train --device cpu", BenchConfig(parts=("loss", "train"), device="cpu")),
         ("export runs/x --format torch-export", ExportConfig(run=Path("runs/x"), format="torch-export")),
     ],
 )  # fmt: skip

@@ -14,12 +14,13 @@ PACKAGE = Path(pretext.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     {"errors", "__init__"},
-    {"registry", "config", "progress"},
+    {"registry", "config", "progress", "world"},
     {"catalog", "published"},
     {"stage_configs", "variants", "artifacts", "color"},
     {"datasets", "encoders", "losses", "augment", "statistics"},
     {"training", "perceptual"},
     {"objectives", "tasks", "reports"},
+    {"bench"},
     {"stages"},
     {"cli"},
     {"__main__"},
@@ -28,7 +29,18 @@ FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 HEAVY = {"torch", "torchvision", "matplotlib", "sklearn", "skimage"}
 TABLES = {"catalog", "stage_configs"}  # a row or an option more is no second purpose
 WEIGHTS = Path("perceptual/weights.py")  # published weights come as pickles of tensors, read as nothing else
-LIGHT_ROOMS = {"errors", "registry", "config", "progress", "catalog", "stage_configs", "variants", "published", "cli"}
+LIGHT_ROOMS = {
+    "errors",
+    "registry",
+    "config",
+    "progress",
+    "world",
+    "catalog",
+    "stage_configs",
+    "variants",
+    "published",
+    "cli",
+}
 
 
 def own_room(path: Path) -> str:

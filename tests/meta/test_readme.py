@@ -9,13 +9,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fault_counts
 import pytest
 
+from pretext.bench.document import to_table
 from pretext.cli import app as cli
 from pretext.cli.listing import list_axis
 from pretext.config import read_study
+from pretext.stage_configs import BENCH_PARTS
 
 ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "tests" / "bench" / "results"
+FAULTS = ROOT / "tests" / "faults"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.S)
 COMMANDS = [line.split("#")[0].strip() for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
@@ -41,7 +46,7 @@ def commands_of(makefile):
 
 @pytest.mark.parametrize("makefile", EXAMPLES, ids=lambda path: path.name)
 def test_examples_chain_all_six_stages(makefile):
-    beside = {"export", "fit-metric", "score-metric"}
+    beside = {"export", "fit-metric", "score-metric", "bench"}
     assert {command.split()[1] for command in commands_of(makefile)} - beside == set(cli.SECTIONS) - beside
 
 
@@ -147,26 +152,31 @@ def test_what_is_said_of_the_loss_networks_is_what_was_measured():
     assert f"gains {gain:.1f} points over unit weights on the test part (95 % {low:.1f} to {high:.1f})" in text
 
 
-def test_the_perceptual_benchmark_is_the_one_that_was_measured():
-    rows = json.loads((ROOT / "tests/bench/results/perceptual-cpu.json").read_text())["rows"]
+def test_the_table_of_the_benchmark_is_the_one_that_was_measured():
+    document = json.loads((RESULTS / "bench-cpu.json").read_text())
+    assert document["parts"] == list(BENCH_PARTS), "the whole of it"
+    block = README.split("<!-- bench: pretext bench all -->\n")[1].split("<!-- /bench -->")[0]
+    assert block == to_table(document) + "\n"
+    assert document["seconds"] < 300, "the issue of a benchmark that nobody waits for"
+
+
+def test_memory_and_time_of_many_images_are_those_that_were_measured():
+    rows = json.loads((RESULTS / "scale-cpu.json").read_text())["rows"]
+    words = " ".join(README.split())
     for row in rows:
-        assert f"{row['ratio']:.2f} times with {row['network']}" in README
-    known = " and ".join(f"{row['ratio_features_known']:.2f}" for row in rows)
-    assert f"with the target's features known (`--features`) {known}" in " ".join(README.split())
+        assert f"{row['peak_mb']:,.0f} MB" in words, row
+        assert f"{row['us_an_image']:.0f} us" in words, row
 
 
-def test_the_colour_benchmarks_are_those_that_were_measured():
-    results = ROOT / "tests" / "bench" / "results"
-    color, prepare = (json.loads((results / f"{name}-cpu.json").read_text()) for name in ("color", "prepare"))
-    (row,) = [row for row in color["rows"] if (row["threads"], row["what"]) == (2, "uint8 H x W x 3 to Lab")]
-    assert f"{row['images_per_s']:,.0f} images/s, {row['times_faster']:.1f} times scikit-image" in README
-    times = {row["source"]: row["times_alone"] for row in prepare["rows"] if row["what"] == "with all"}
-    assert f"{times['folder of JPEGs']:.1f} times the time" in README
-    assert f"{times['binary']:.1f} times" in README
+def test_the_table_of_faults_is_the_one_that_was_counted():
+    content = json.loads((FAULTS / "results.json").read_text())
+    block = README.split("<!-- faults: make faults -->\n")[1].split("<!-- /faults -->")[0]
+    assert block == fault_counts.to_table(content)
+    assert all(row["lost"] == 0 and row["survived"] == row["tried"] for row in content["rows"])
 
 
-def test_the_benchmark_is_the_one_that_was_measured():
-    rows = {row["what"]: row for row in json.loads((ROOT / "tests/bench/results/pse-cpu.json").read_text())["rows"]}
-    kind = "sigma 4, cut at 4 sigma, symmetric"
-    faster = rows[f"convolution: {kind}"]["median_s"] / rows[f"pse: {kind}"]["median_s"]
-    assert f"{rows[f'pse: {kind}']['times_mse']:.1f} times the cost of MSE, {faster:.0f} times as fast" in README
+def test_what_was_fuzzed_is_what_was_counted():
+    rows = json.loads((FAULTS / "fuzz.json").read_text())["rows"]
+    words = " ".join(README.split())
+    assert f"{sum(row['executions'] for row in rows):,} inputs for {len(rows)} readers" in words
+    assert f"{sum(row['finds'] for row in rows)} finds, mended" in words

@@ -160,7 +160,7 @@ def test_wall_time_is_counted_over_restarts(root, monkeypatch):
     from pretext.training import loop
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_validate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(loop, "validate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train(root, "stopped", save_every=0)
     path = root / "runs/stopped/manifest.json"

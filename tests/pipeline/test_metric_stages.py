@@ -300,6 +300,11 @@ def test_another_file_of_weights_is_another_score(judged, tmp_path):
         else:
             with pytest.raises(ArtifactError, match=r"its weights \(squeezenet1_1\) has changed since"):
                 score(judged, tmp_path, **options)
+    (tmp_path / "squeezenet1_1.safetensors").unlink()
+    assert score(judged, tmp_path, **options)["status"] == "already done"
+    with pytest.raises(DataError, match="is missing"):
+        score(judged, tmp_path, overwrite=True, **options)
+    assert score(judged, tmp_path, **options)["status"] == "already done", "nothing is lost"
 
 
 def test_published_channel_weights_beside_another_file_of_the_networks_weights_are_noted(judged, tmp_path):

@@ -87,6 +87,15 @@ def test_published_weights_are_told_as_what_they_are_and_are_a_parent(networks, 
     with pytest.raises(ArtifactError, match="weights"):
         of_network(networks, network_weights="imagenet", layer="features.1", pool="avg", weights_dir=tmp_path,
                    runs_dir=tmp_path)  # fmt: skip
+    (tmp_path / f"{NAME}.safetensors").unlink()
+    options = {"network_weights": "imagenet", "layer": "features.1", "pool": "avg", "runs_dir": tmp_path}
+    for offline in (True, False):  # finished features ask for no weights
+        assert of_network(networks, **options, weights_dir=tmp_path, offline=offline)["status"] == "already done"
+    with pytest.raises(DataError, match="is missing"):
+        of_network(networks, **options, weights_dir=tmp_path, offline=True, overwrite=True)
+    assert of_network(networks, **options, weights_dir=tmp_path, offline=True)["status"] == "already done", (
+        "nothing is lost"
+    )
 
 
 def test_other_random_weights_and_images_as_they_are_have_folders_of_their_own(networks, tmp_path):

@@ -210,6 +210,31 @@ class TestWrongInput:
         assert "sha256:397923af" in caught.value.hint
         assert str(tmp_path) in str(caught.value)
 
+    def test_a_finished_run_does_not_ask_for_its_weights_again(self, root, tmp_path):
+        from safetensors.torch import save_file
+
+        from pretext.perceptual.networks import build_network
+
+        options = {
+            "loss": "perceptual",
+            "loss_network": "squeezenet1_1",
+            "layer": ("1",),
+            "weights_dir": tmp_path / "w",
+        }
+        (tmp_path / "w").mkdir()
+        network = build_network("squeezenet1_1", layers=("1",), weights="random")
+        file = tmp_path / "w" / "squeezenet1_1.safetensors"
+        save_file(network._inner.graph.state_dict(), file)
+        assert train(root, "kept", offline=True, **options, **SMALL)["status"] == "done"
+        before = (root / "runs" / "kept" / "manifest.json").read_bytes()
+        file.unlink()
+        for offline in (True, False):  # nothing is downloaded either
+            assert train(root, "kept", offline=offline, **options, **SMALL)["status"] == "already done"
+        assert (root / "runs" / "kept" / "manifest.json").read_bytes() == before
+        with pytest.raises(DataError, match="is missing"):
+            train(root, "kept", offline=True, overwrite=True, **options, **SMALL)
+        assert (root / "runs" / "kept" / "manifest.json").read_bytes() == before, "nothing is lost"
+
     def test_a_dry_run_downloads_nothing(self, root, tmp_path):
         out = train(root, "dry", loss="lpips", dry_run=True, weights_dir=tmp_path / "none", **SMALL)
         assert (out["status"], (tmp_path / "none").exists()) == ("dry run", False)
@@ -218,7 +243,7 @@ class TestWrongInput:
     @pytest.mark.parametrize(
         ("quality", "told"),
         [("darkness:Absent", "AttributeError"), ("nowhere_at_all:Q", "ModuleNotFoundError"), (":Q", "ValueError"),
-         ("darkness:__name__", "TypeError"), ("builtins:dict", "must return a torch module"), ("niqe", "--offline forbids")],
+         ("darkness:__name__", "TypeError"), ("builtins:dict", "must return a torch module")],
     )  # fmt: skip
     def test_a_quality_that_can_t_be_made_is_an_error_for_people(self, root, quality, told):
         with pytest.raises(ConfigError, match=told):

@@ -39,7 +39,7 @@ def prepared(tmp_path, make_rows):
                 start += count
             splits[name] = {"num_images": sum(counts), "labelled": name != "unlabeled", "shards": shards}
         record.finish(outputs, summary={"name": "noise", "fingerprint": fingerprint, "image_size": 8,
-                                        "class_names": ["a", "b"], "splits": splits})  # fmt: skip
+                                        "class_names": ["a", "b", "c", "d", "e"], "splits": splits})  # fmt: skip
         return layout
 
     return make

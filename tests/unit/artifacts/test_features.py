@@ -8,7 +8,7 @@ import pytest
 from pretext.artifacts.features import assemble_features, read_feature_header, read_split, write_features
 from pretext.errors import ArtifactError
 
-HEADER = {"checkpoint": "sha256:c", "data": {"name": "noise"}, "seed": None}
+HEADER = {"checkpoint": "sha256:c", "data": {"name": "noise", "fingerprint": "sha256:d"}, "seed": None}
 WIDTH = 3
 
 
@@ -107,7 +107,7 @@ class TestBrokenFiles:
         with pytest.raises(ArtifactError, match=r"none\.parquet does not exist") as caught:
             read_feature_header(tmp_path / "none.parquet")
         assert caught.value.hint == "pretext extract-features makes it"
-        with pytest.raises(ArtifactError, match=r"none\.parquet can't be read as Parquet"):
+        with pytest.raises(ArtifactError, match=r"none\.parquet does not exist"):
             read_split(tmp_path / "none.parquet", "train")
 
     @pytest.mark.parametrize("content", [b"", b"garbage that is longer than a footer"])

@@ -9,12 +9,17 @@ import pytest
 
 import pretext
 from pretext.artifacts import manifest as module
-from pretext.artifacts.atomic import file_sha256
+from pretext.artifacts.atomic import file_sums
 from pretext.artifacts.manifest import Parent, Record, missing_outputs, read_manifest, require_done
 from pretext.errors import ArtifactError
 
 DATA = Parent("data", "data/shapes", "sha256:d")
 CHECKPOINT = Parent("checkpoint", "runs/x/checkpoint.safetensors", "sha256:c")
+
+
+def names_in(folder):
+    """The files that are not the record's own lock, which is there while work goes on."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
 
 
 def a_record(folder, *, request=None, parents=(DATA, CHECKPOINT), stage="probe-linear"):
@@ -57,7 +62,7 @@ class TestLife:
         content = read_manifest(record.path)
         assert content["status"] == "done"
         assert content["summary"] == {"top1": 0.5}
-        assert content["outputs"] == {"out.bin": {"sha256": file_sha256(tmp_path / "run" / "out.bin"), "bytes": 5}}
+        assert content["outputs"] == {"out.bin": file_sums(tmp_path / "run" / "out.bin")}
         assert content["wall_seconds"] >= 0
         assert content["finished"] >= content["started"]
         assert "progress" not in json.loads(record.path.read_text())
@@ -69,10 +74,11 @@ class TestLife:
         (tmp_path / "a").write_bytes(b"1")
         (tmp_path / "b").write_bytes(b"2")
         hashed = []
-        monkeypatch.setattr(module, "file_sha256", lambda path: hashed.append(path.name) or "sha256:new")
-        content = record.finish([tmp_path / "a", tmp_path / "b"], summary={}, known={"a": "sha256:known"})
+        monkeypatch.setattr(module, "file_sums", lambda path: hashed.append(path.name) or file_sums(path))
+        known = {"a": {"sha256": "sha256:known", "bytes": 1, "crc32": "00000000", "num_images": 3}}
+        content = record.finish([tmp_path / "a", tmp_path / "b"], summary={}, known=known)
         assert hashed == ["b"]
-        assert content["outputs"]["a"]["sha256"] == "sha256:known"
+        assert content["outputs"]["a"] == {"sha256": "sha256:known", "bytes": 1, "crc32": "00000000"}
 
     def test_done_and_asked_again_touches_no_file(self, tmp_path):
         finished(tmp_path)
@@ -195,7 +201,7 @@ class TestOverwrite:
         assert not again.is_done(overwrite=True, stale=[stale, tmp_path / "not-there"])
         assert times_of(tmp_path) == before, "what goes wrong before work begins must cost nothing"
         again.begin({}, seed=None)
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "other.txt"]
+        assert names_in(tmp_path) == ["manifest.json", "other.txt"]
         assert read_manifest(again.path)["request"] == {"k": 7}
 
     def test_the_same_request_is_made_again_too(self, tmp_path):
@@ -203,7 +209,7 @@ class TestOverwrite:
         again = a_record(tmp_path)
         assert not again.is_done(overwrite=True)
         again.begin({}, seed=None)
-        assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+        assert names_in(tmp_path) == ["manifest.json"]
 
     def test_half_finished_work_of_the_same_request_is_gone_on_with(self, tmp_path):
         record = a_record(tmp_path)
@@ -225,7 +231,7 @@ class TestOverwrite:
         again = a_record(tmp_path, request={"k": 7})
         assert not again.is_done(overwrite=True, stale=[tmp_path / "resume"])
         again.begin({}, seed=None)
-        assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+        assert names_in(tmp_path) == ["manifest.json"]
         assert again.content["progress"] == {}
 
     def test_a_kill_while_removing_leaves_no_manifest_that_says_done(self, tmp_path, monkeypatch):

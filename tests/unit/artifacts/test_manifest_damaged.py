@@ -14,7 +14,7 @@ DATA = Parent("data", "data/shapes", "sha256:d")
 GOOD = {
     "schema": 1, "stage": "probe-linear", "status": "done", "request": {"k": 5}, "config": {}, "seed": 0,
     "parents": [DATA.as_json()], "wall_seconds": 1.5, "summary": {},
-    "outputs": {"result.json": {"sha256": "sha256:x", "bytes": 5}},
+    "outputs": {"result.json": {"sha256": "sha256:x", "bytes": 5, "crc32": "00000000"}},
 }  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.floats() | st.text(max_size=6),
@@ -39,6 +39,7 @@ JSON = st.recursive(
         ({"outputs": {"a": {"sha256": "x"}}}, "is damaged: its section 'outputs'"),
         ({"outputs": {"a": {"sha256": "x", "bytes": "5"}}}, "is damaged: its section 'outputs'"),
         ({"outputs": {"a": {"bytes": 5}}}, "is damaged: its section 'outputs'"),
+        ({"outputs": {"a": {"sha256": "x", "bytes": 5}}}, "is damaged: its section 'outputs'"),
         ({"parents": {}}, "is damaged: its section 'parents'"),
         ({"parents": ["data"]}, "is damaged: its section 'parents'"),
         ({"parents": [{"kind": "data", "path": "x"}]}, "is damaged: its section 'parents'"),

@@ -2,8 +2,8 @@
 
 import platform
 
-from pretext.artifacts import manifest as module
-from pretext.artifacts.manifest import device_facts, versions
+from pretext.artifacts import provenance as module
+from pretext.artifacts.provenance import device_facts, versions
 
 
 def test_versions_name_what_decides_numbers(monkeypatch):

@@ -185,7 +185,7 @@ class TestDataSet:
         data = open_data(prepared())
         assert isinstance(data, DataSet)
         assert (data.name, data.fingerprint, data.image_size) == ("noise", "sha256:f", SIZE)
-        assert data.class_names == ["a", "b"]
+        assert data.class_names == ["a", "b", "c", "d", "e"]
         assert data.num_images == {"train": 7, "test": 2, "unlabeled": 5}
 
     def test_a_split_runs_over_its_shards_in_order(self, prepared):

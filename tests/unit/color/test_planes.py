@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -97,6 +99,48 @@ def test_a_result_is_new_memory():
     second = rgb_to_lab(1 - image)
     assert torch.equal(first, kept)
     assert first.data_ptr() != second.data_ptr()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_result_goes_where_it_is_told_in_whatever_layout(layout):
+    for image in both(random_bytes(4, 3, 6, 7)):
+        lab = LAYOUTS[layout]().float()
+        if layout == "repeated":  # its images share one memory
+            lab = lab.clone()
+        assert rgb_to_lab(image, out=lab) is not None
+        assert torch.equal(lab, rgb_to_lab(image))
+        code = torch.zeros(lab.shape, dtype=torch.uint8).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+        lab_to_bytes(lab, out=code)
+        assert torch.equal(code, lab_to_bytes(lab))
+
+
+@pytest.mark.parametrize(
+    "out", [torch.empty(1, 3, 4, 5), torch.empty(2, 3, 4, 4), torch.empty(2, 3, 4, 5, dtype=torch.float64)]
+)
+def test_a_place_of_another_shape_or_dtype_is_refused(out):
+    with pytest.raises(ValueError, match=r"out must be torch.float32 \(2, 3, 4, 5\)"):
+        rgb_to_lab(random_bytes(2, 3, 4, 5), out=out)
+
+
+def test_a_place_takes_no_part_in_the_graph():
+    image = torch.full((1, 3, 2, 2), 0.5, requires_grad=True)
+    assert not rgb_to_lab(image, out=torch.empty(1, 3, 2, 2)).requires_grad
+
+
+def test_memory_is_used_again_for_what_is_smaller_larger_or_of_other_precision():
+    image = random_bytes(3, 3, 8, 8) / 255
+    for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-9), (torch.float32, 1e-4)):
+        for count in (1, 3, 2):
+            there_and_back = lab_to_rgb(rgb_to_lab(image[:count].to(dtype)))
+            torch.testing.assert_close(there_and_back, image[:count].to(dtype), rtol=0, atol=tolerance)
+
+
+def test_threads_that_convert_at_once_do_not_share_memory():
+    image = random_bytes(8, 3, 64, 64)
+    want = [rgb_to_lab(one) for one in image]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            assert all(map(torch.equal, pool.map(rgb_to_lab, image), want))
 
 
 def test_what_inference_mode_cached_serves_training():

@@ -140,9 +140,9 @@ class TestTargets:
         np.testing.assert_array_equal(found[:, 0][clear], want[clear])
 
     def test_several_spaces_and_the_lab_image_come_from_one_conversion(self, image_NHWC, monkeypatch):
-        converted = []
+        converted, convert = [], module.rgb_to_lab
         monkeypatch.setattr(
-            module, "rgb_to_lab", lambda image, real=module.rgb_to_lab: converted.append(len(image)) or real(image)
+            module, "rgb_to_lab", lambda image, out: converted.append(len(image)) or convert(image, out=out)
         )
         quantizers = {f"targets-{quantizer.name}": quantizer for quantizer in EVERY_SPACE}
         together = Converter(Wanted("uint8", quantizers, 6, "reflect"))(image_NHWC)

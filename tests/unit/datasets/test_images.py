@@ -190,7 +190,7 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
     def refuse(*arguments, **options):
         raise PermissionError(13, "Permission denied", os.fspath(path))
 
-    monkeypatch.setattr(type(path), "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(DataError, match=r"^can't be read: Permission denied$"):
         decode_rgb(path, image_size=8)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pretext.datasets.records import RecordFile, read_lines
+from pretext.datasets.records import RecordFile, interleave, read_lines
 from pretext.errors import DataError
 
 
@@ -31,6 +31,15 @@ def test_a_file_that_shrank_is_told(tmp_path):
     path.write_bytes(bytes(6))
     with path.open("rb", buffering=0) as handle, pytest.raises(DataError, match="ends inside record 1: 2 of 4 bytes"):
         records.read(handle, 1)
+
+
+@pytest.mark.parametrize("turn", [(0, 1, 2), (0, 2, 1)])
+def test_channels_after_one_another_become_pixels(turn):
+    plane_CHW = np.arange(60, dtype=np.uint8).reshape(3, 4, 5).transpose(turn)
+    image_HWC = interleave(plane_CHW)
+    np.testing.assert_array_equal(image_HWC, plane_CHW.transpose(1, 2, 0))
+    assert image_HWC.flags.c_contiguous
+    assert image_HWC.flags.owndata
 
 
 def test_lines(tmp_path):

@@ -105,3 +105,24 @@ def test_a_broken_prediction_gives_nan_not_an_error(function):
     prediction, target = images((1, 1, 2, 2))
     prediction[0, 0, 0, 0] = float("nan")
     assert math.isnan(function(prediction, target).item())
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_squared_error_s_gradients_are_right_to_second_order_and_keep_the_layout(layout):
+    generator = torch.Generator().manual_seed(0)
+    x, y = (part.contiguous(memory_format=layout).requires_grad_()
+            for part in torch.rand(2, 2, 3, 4, 5, generator=generator, dtype=torch.float64))  # fmt: skip
+    assert torch.autograd.gradcheck(mse, (x, y))
+    assert torch.autograd.gradgradcheck(mse, (x, y))
+    (gradient,) = torch.autograd.grad(mse(x, y), x)
+    assert gradient.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 4), (2, 3, 4), (2, 3, 16, 16), (2, 1, 1, 1)])
+def test_the_squared_error_is_torch_s_in_every_shape(shape):
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.rand(2, *shape, generator=generator)
+    x.requires_grad_()
+    found, expected = mse(x, y), torch.nn.functional.mse_loss(x, y)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, x)[0] for loss in (found, expected)), rtol=1e-6, atol=0)

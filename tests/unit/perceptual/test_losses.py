@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torchmetrics.functional.image.lpips import _LPIPS
 
-from pretext.errors import ArtifactError, ConfigError
+from pretext.errors import AbsentWeightsError, ArtifactError, ConfigError
 from pretext.perceptual.distances import feature_distance
 from pretext.perceptual.fitted import Fitted, write_fitted
 from pretext.perceptual.losses import (
@@ -25,6 +25,7 @@ from pretext.perceptual.losses import (
     build_perceptual,
 )
 from pretext.perceptual.networks import build_network
+from pretext.perceptual.quality import find_quality
 
 SHORT = {"alexnet": "alex", "squeezenet1_1": "squeeze", "vgg16": "vgg"}
 RANDOM = {"loss_network": "squeezenet1_1", "loss_network_weights": "random", "offline": True}
@@ -238,6 +239,11 @@ def test_a_quality_of_the_user_s_is_imported_by_name(tmp_path, monkeypatch):
 def test_no_quality_is_an_error_for_people(quality, message):
     with pytest.raises(ConfigError, match=message):
         no_reference(quality)
+
+
+def test_a_quality_that_would_be_fetched_is_absent_where_that_is_forbidden():
+    with pytest.raises(AbsentWeightsError, match="--offline forbids that"):
+        find_quality("niqe", offline=True)
 
 
 def test_without_pyiqa_its_names_are_an_error_that_says_how_to_get_it(monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import os
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from pretext.artifacts import manifest
-from pretext.artifacts.atomic import file_sha256, read_json, write_json
+from pretext.artifacts.atomic import file_sums, read_json, write_json
 from pretext.artifacts.layout import MANIFEST, RunLayout, find_runs
 from pretext.reports.compare import Study, compare
 from pretext.reports.document import Document, build_document
@@ -36,10 +34,9 @@ def fab() -> ModuleType:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_writing() -> Any:
-    """Hundreds of made-up files need not survive a power cut, nor ask for the same library versions each."""
+    """Hundreds of made-up files need not survive a power cut."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
-        patch.setattr(manifest, "versions", functools.cache(manifest.versions))
         yield
 
 
@@ -143,7 +140,7 @@ def change_result() -> Any:
         alter(content)
         write_json(path, content)
         recorded = read_json(record)
-        recorded["outputs"][path.name] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+        recorded["outputs"][path.name] = file_sums(path)
         write_json(record, recorded)
 
     return change

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import functools
 import importlib.util
 import json
 import os
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from pretext.artifacts import manifest
 from pretext.artifacts.atomic import file_sha256, read_json, write_json
 from pretext.errors import ArtifactError
 from pretext.stage_configs import ReportConfig
@@ -33,10 +31,9 @@ def fab():
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick_writing():
-    """Hundreds of made-up files need not survive a power cut, nor ask for the same library versions each."""
+    """Hundreds of made-up files need not survive a power cut."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
-        patch.setattr(manifest, "versions", functools.cache(manifest.versions))
         yield
 
 

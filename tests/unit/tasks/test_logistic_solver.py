@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from pretext.tasks import logistic_batch, logistic_solver
+from pretext.tasks import logistic_solver, principal_axes
 from pretext.tasks.logistic_solver import ABSENT_BIAS, solve_logistic
 
 
@@ -158,6 +158,64 @@ def together() -> tuple[Tensor, Tensor, Tensor, Tensor, logistic_solver.Logistic
     return *problems, solution
 
 
+@pytest.fixture
+def few_axes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sets of more than 8 images count as large."""
+    monkeypatch.setattr(principal_axes, "NUM_AXES", 4)
+    monkeypatch.setattr(principal_axes, "GRAM_ROWS", 7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_large_sets_agree_with_scikit_learn_too(few_axes, dtype: torch.dtype) -> None:
+    for case in ("more images than features", "more features than images", "constant and collinear features"):
+        feature_ND, label_N = (value[:40] for value in CASES[case])
+        wide_ND = torch.cat([feature_ND, feature_ND.square(), feature_ND.sin(), feature_ND[:, :3]], dim=1).to(dtype)
+        assert principal_axes.is_large(*wide_ND.shape)
+        strength_P = torch.tensor([1e-3, 1.0, 300.0], dtype=torch.float64)
+        mask_PN = torch.ones(3, 40, dtype=torch.bool)
+        solution = solve_logistic(
+            wide_ND, label_N, num_classes=int(label_N.max()) + 1, train_mask_PN=mask_PN, strength_P=strength_P
+        )
+        assert solution.converged_P.all()
+        for p, strength in enumerate(strength_P.tolist()):
+            model, objective = reference(wide_ND.double(), label_N, strength)
+            assert solution.objective_P[p].item() == pytest.approx(objective, rel=1e-5)
+            ours = probabilities(wide_ND, solution.weight_PDK[p], solution.bias_PK[p])
+            np.testing.assert_allclose(ours, model.predict_proba(wide_ND.double().numpy()), rtol=0, atol=1e-3)
+
+
+def test_leading_axes_and_remainders_are_the_whole(few_axes) -> None:
+    feature_ND, _ = CASES["more features than images"]
+    index_n = torch.arange(5, 45)
+    own = principal_axes.span(feature_ND, index_n, standardize=True)
+    standard_nD = StandardScaler().fit_transform(feature_ND[index_n].numpy())
+    assert own.rest_nn is not None
+    assert own.feature_nR.shape == (40, 4)
+    whole_nn = own.feature_nR @ own.feature_nR.T + own.rest_nn
+    np.testing.assert_allclose(whole_nn.numpy(), standard_nD @ standard_nD.T, rtol=0, atol=1e-9)
+    generator = torch.Generator().manual_seed(2)
+    weight_RJ, rest_nJ = (torch.randn(rows, 3, generator=generator, dtype=torch.float64) for rows in (4, 40))
+    weight_DJ, shift_J = own.unfold(weight_RJ, rest_nJ, feature_ND)
+    logit_nJ = feature_ND[index_n] @ weight_DJ + shift_J
+    torch.testing.assert_close(logit_nJ, own.feature_nR @ weight_RJ + own.rest_nn @ rest_nJ, rtol=0, atol=1e-8)
+    # what is penalised is the same in both coordinates
+    square_J = (weight_DJ * own.scale_D[:, None]).square().sum(dim=0)
+    rest_J = torch.linalg.vecdot(rest_nJ, own.rest_nn @ rest_nJ, dim=0)
+    torch.testing.assert_close(square_J, weight_RJ.square().sum(dim=0) + rest_J, rtol=1e-9, atol=0)
+
+
+def test_large_and_small_sets_solved_together_end_as_if_alone(few_axes) -> None:
+    feature_ND, label_N, mask_PN, strength_P = mixed_problems()
+    mask_PN[3] = torch.arange(120) < 6
+    together = solve_logistic(feature_ND, label_N, num_classes=3, train_mask_PN=mask_PN, strength_P=strength_P)
+    assert together.converged_P.all()
+    for p in range(len(strength_P)):
+        own = {"train_mask_PN": mask_PN[p : p + 1], "strength_P": strength_P[p : p + 1]}
+        alone = solve_logistic(feature_ND, label_N, num_classes=3, **own)
+        assert together.objective_P[p].item() == pytest.approx(alone.objective_P.item(), rel=1e-8)
+        torch.testing.assert_close(together.bias_PK[p], alone.bias_PK[0], rtol=0, atol=1e-2)
+
+
 def test_problems_of_any_size_solved_together_end_as_if_alone(together) -> None:
     feature_ND, label_N, mask_PN, strength_P, solution = together
     for p in range(len(strength_P)):
@@ -173,7 +231,7 @@ def test_problems_of_any_size_solved_together_end_as_if_alone(together) -> None:
 def test_splitting_into_batches_and_chunks_changes_nothing(together, monkeypatch: pytest.MonkeyPatch) -> None:
     feature_ND, label_N, mask_PN, strength_P, solution = together
     monkeypatch.setattr(logistic_solver, "BATCH_ELEMENTS", 1)
-    monkeypatch.setattr(logistic_batch, "CHUNK_ELEMENTS", 70)
+    monkeypatch.setattr(principal_axes, "CHUNK_ELEMENTS", 70)
     small = solve_logistic(feature_ND, label_N, num_classes=3, train_mask_PN=mask_PN, strength_P=strength_P)
     torch.testing.assert_close(small.objective_P, solution.objective_P, rtol=1e-8, atol=0)
     torch.testing.assert_close(small.weight_PDK, solution.weight_PDK, rtol=1e-3, atol=1e-4)

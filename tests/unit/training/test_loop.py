@@ -67,7 +67,7 @@ class TestLearning:
         second, _, _ = trained(learner)
         assert same_weights(first.module.state_dict(), second.module.state_dict())
 
-    def test_every_step_has_its_own_augmentation_and_its_parts_share_one_stream(self, trained):
+    def test_every_step_has_its_own_draws_and_each_of_its_parts_all_of_them(self, trained):
         class Drawing(TinyLearner):
             drawn = []
 
@@ -76,7 +76,8 @@ class TestLearning:
                 return super().train_loss(batch, generator)
 
         learner, _, _ = trained(Drawing(), accumulate=2)
-        assert len(learner.drawn) == len(set(learner.drawn)) == 18
+        assert learner.drawn[::2] == learner.drawn[1::2]
+        assert len(set(learner.drawn)) == 9
 
     def test_bf16_is_used_where_it_is_asked_for(self, trained):
         kinds = set()
@@ -261,10 +262,10 @@ class TestNotANumber:
     @pytest.mark.parametrize(
         ("what", "step", "match"),
         [
-            ("loss", 5, "the loss became (inf|nan) before step 6"),
-            ("gradient", 5, "the (loss|gradient's norm) became nan before step 6"),
-            ("gradient", 9, "the gradient's norm became nan before step 9"),
-            ("validation", 6, "the validation loss became nan before step 6"),
+            ("loss", 5, "the loss became inf in step 5; .*failed-step-000000005.safetensors holds its batch"),
+            ("gradient", 5, "the gradient's norm became nan in step 5"),
+            ("gradient", 9, "the gradient's norm became nan in step 9"),
+            ("validation", 6, "the validation loss became nan at step 6; the last saved state is kept"),
         ],
     )
     def test_it_is_an_error_at_the_next_row(self, trained, what, step, match):
@@ -274,7 +275,7 @@ class TestNotANumber:
 
     @pytest.mark.parametrize("what", ["loss", "gradient"])
     def test_a_state_that_is_saved_in_between_is_never_a_broken_one(self, trained, tmp_path, what):
-        with pytest.raises(PretextError, match="before step 5; the last finite state is kept"):
+        with pytest.raises(PretextError, match="in step 5; "):
             trained(Breaking(what=what, step=5), save_every=0)
         tensors, facts = load_state(tmp_path / "resume")
         assert facts["loop"]["step"] == 4

@@ -1,0 +1,135 @@
+"""What losses cost: PSE beside a blur by convolution and beside MSE, a perceptual loss beside its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pretext.bench.measure import Contender, Row, race
+from pretext.catalog import ENCODERS
+from pretext.encoders.decoders import build_decoder_for
+from pretext.losses import MSELoss, gaussian_kernel, mse, pse
+from pretext.perceptual.losses import PerceptualLoss, build_perceptual
+from pretext.perceptual.networks import FeatureNetwork
+from pretext.training.device import Compute
+from pretext.training.optim import build_optimizer
+
+PART, UNIT = "loss", "images"
+SIZE, BATCH, SECONDS = 96, 128, 2.0
+BLURS = {"sigma 4, cut at 4, symmetric": (4.0, 4.0, "symmetric"), "sigma 3, cut at 1, zero": (3.0, 1.0, "zero")}
+NETWORKS, LAYER, WIDTH = ("squeezenet1_1", "vgg16"), "2", 0.25
+NETWORK_BATCH = {"cpu": 32, "cuda": 128}
+TOLERANCE = 1e-5  # of a loss, and of the norm of its gradient
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def measure(compute: Compute) -> Iterator[Row]:
+    """Rows of the part `loss`: PSE, batch 128, forward and backward; an autoencoder's step with a perceptual loss."""
+    yield from _blurred(compute)
+    for name in NETWORKS:
+        yield from _perceptual(name, compute)
+
+
+def convolved_pse(prediction: Tensor, target: Tensor, *, sigma: float, truncate: float, padding: str) -> Tensor:
+    """PSE the plain way: pad the residual, blur its columns and rows by grouped convolutions, square, mean."""
+    channels = prediction.shape[1]
+    weight = torch.as_tensor(gaussian_kernel(sigma, truncate), dtype=torch.float32, device=prediction.device)
+    radius, weight = len(weight) // 2, weight.expand(channels, 1, -1)
+    residual = (prediction - target).abs()
+    if padding == "symmetric":  # torch's "reflect" leaves the border out; half-sample mirroring repeats it
+        residual = torch.cat([residual[..., :radius].flip(-1), residual, residual[..., -radius:].flip(-1)], -1)
+        residual = torch.cat([residual[..., :radius, :].flip(-2), residual, residual[..., -radius:, :].flip(-2)], -2)
+    else:
+        residual = F.pad(residual, (radius,) * 4)
+    residual = F.conv2d(residual, weight[..., None, :], groups=channels)
+    return F.conv2d(residual, weight[..., :, None], groups=channels).square().mean()
+
+
+def _blurred(compute: Compute) -> Iterator[Row]:
+    generator = torch.Generator().manual_seed(0)
+    prediction, target = torch.rand(2, BATCH, 3, SIZE, SIZE, generator=generator).to(compute.device)
+    prediction.requires_grad_()
+
+    def own(sigma: float, truncate: float, padding: str) -> Loss:
+        return lambda p, t: pse(p, t, sigma=sigma, truncate=truncate, padding=padding)  # type: ignore[arg-type]
+
+    def plain(sigma: float, truncate: float, padding: str) -> Loss:
+        return lambda p, t: convolved_pse(p, t, sigma=sigma, truncate=truncate, padding=padding)
+
+    def backward(loss: Loss) -> Callable[[], object]:
+        return lambda: torch.autograd.grad(loss(prediction, target), prediction)
+
+    for name, blur in BLURS.items():
+        check_alike(own(*blur), plain(*blur), prediction, target)
+        ours = Contender(f"PSE, {name}, forward and backward", backward(own(*blur)), BATCH)
+        rivals = {"grouped separable convolutions": plain(*blur), "MSE": mse}
+        # At the least, both images are read and the gradient is written.
+        yield from race(ours, *(Contender(what, backward(loss), BATCH) for what, loss in rivals.items()), part=PART, unit=UNIT,
+                        device=compute.device, seconds=SECONDS, bytes_each=3 * 4 * 3 * SIZE**2)  # fmt: skip
+
+
+def check_alike(ours: Loss, other: Loss, prediction: Tensor, target: Tensor) -> None:
+    """AssertionError unless two losses agree in value and gradient."""
+    (own, own_gradient), (value, gradient) = (
+        (loss.detach(), torch.autograd.grad(loss, prediction)[0]) for loss in (ours(prediction, target), other(prediction, target))
+    )  # fmt: skip
+    assert abs(own / value - 1) < TOLERANCE, (float(own), float(value))
+    assert (own_gradient - gradient).norm() < TOLERANCE * gradient.norm()
+
+
+def _perceptual(name: str, compute: Compute) -> list[Row]:
+    batch = NETWORK_BATCH[compute.device.type]
+    generator = torch.Generator().manual_seed(0)
+    image, other = torch.rand(2, batch, 3, SIZE, SIZE, generator=generator).to(compute.device)
+    image = image.to(memory_format=torch.channels_last)
+    loss = build_perceptual(loss_network=name, loss_network_weights="random", layer=(LAYER,), offline=True)
+    loss = loss.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    check_alike(loss, _plain_distance(loss), other.requires_grad_(), image)
+    step, least = _step(loss, image, compute), _step(MSELoss(), image, compute)
+    passes = _passes(loss.network, image)
+    return race(
+        Contender(f"autoencoder's step, perceptual loss, {name} layer {LAYER}", step, batch),
+        Contender("step with MSE, then the loss network forward twice and backward once", lambda: (least(), passes()), batch, 1.0),
+        part=PART, unit=UNIT, device=compute.device, seconds=2 * SECONDS,
+    )  # fmt: skip
+
+
+def _plain_distance(loss: PerceptualLoss) -> Loss:
+    return lambda p, t: sum(
+        (F.mse_loss(x, y) for x, y in zip(loss.network(p), loss.network(t))), torch.zeros_like(p.sum())
+    )
+
+
+def _step(loss: nn.Module, image01_BCHW: Tensor, compute: Compute) -> Callable[[], object]:
+    """One update of a narrow autoencoder as a training makes it."""
+    torch.manual_seed(0)
+    row = ENCODERS["cnn"]
+    encoder = row.load()(image_size=SIZE, **{**row.reads, "width": WIDTH})
+    network = nn.Sequential(encoder, build_decoder_for(encoder, width=WIDTH))
+    network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = build_optimizer("adam", network.parameters(), lr=1e-3, weight_decay=0.0)
+
+    def update() -> None:
+        optimizer.zero_grad()
+        with compute.autocast():
+            value = loss(network(image01_BCHW), image01_BCHW)
+        value.backward()
+        optimizer.step()
+
+    return update
+
+
+def _passes(network: FeatureNetwork, image01_BCHW: Tensor) -> Callable[[], object]:
+    """The least that such a loss must do: its network forward on both images, and backward on one."""
+
+    def run() -> None:
+        with torch.no_grad():
+            network(image01_BCHW)
+        features = network(image01_BCHW.detach().requires_grad_())
+        torch.autograd.backward(features, [torch.ones_like(feature) for feature in features])
+
+    return run
