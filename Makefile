@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-FAULTS ?= 4
+FAULTS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all test-gpu check format bench bench-scale faults clean

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,19 @@ class Job:
     path: Path
 
 
+STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Hear signals only afterwards: a worker that is begun by halves is one that nobody waits for."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _StoppedError(Exception):
     """Another shard failed, or the user stopped the stage."""
 
@@ -60,7 +74,8 @@ def write_shards(jobs: list[Job], record: Record, *, workers: int, progress: Pro
                                (counter, stop, jobs[0].source, jobs[0].options))  # fmt: skip
     try:
         with progress.task(part_of("preparing"), total, "images", done=done) as task:
-            futures: dict[Future[dict[str, Any]], Job] = {pool.submit(_write_one, job): job for job in open_jobs}
+            with _signals_wait():
+                futures: dict[Future[dict[str, Any]], Job] = {pool.submit(_write_one, job): job for job in open_jobs}
             told, open_futures = 0, set(futures)
             while open_futures:
                 ready, open_futures = wait(open_futures, timeout=ASKS_EVERY, return_when=FIRST_COMPLETED)
@@ -88,6 +103,7 @@ def _begin_worker(counter: Any, stop: Any, source: str, options: dict[str, Any])
     """Open the source once in each worker, so that nothing big crosses between processes."""
     global _counter, _stop, _source
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # workers begin with what their parent held back
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     _counter, _stop, _source = counter, stop, SOURCES[source].load()(**options)
 

@@ -50,7 +50,7 @@ def run(config: ReportConfig, *, explicit: Collection[str] = (), progress: Progr
         table and the warnings in sentences.
 
     Raises:
-        ArtifactError: If a path is no run, or the folder holds something else.
+        ArtifactError: If a path is no run, the folder holds something else, or a run changes meanwhile.
     """
     progress = progress or Silent()
     # a report kept among the runs is no run
@@ -68,6 +68,9 @@ def run(config: ReportConfig, *, explicit: Collection[str] = (), progress: Progr
     record.note({"earlier": _names(earlier)})
     document = build_document(study, title=config.title)
     files = _render(document)
+    if _parents(layouts) != record.parents:
+        raise ArtifactError("a run changed while its report was made; nothing of it was written",
+                            hint="run the same command again")  # fmt: skip
     _write(config.out, files, stale=set(_names(earlier)) - files.keys(), progress=progress)
     content = record.finish([config.out / HTML, config.out / MARKDOWN], summary=_summary(document, files))
     return _outcome(config, study, content, "done")

@@ -85,6 +85,11 @@ def command_of(stage, name):
     }[stage]  # fmt: skip
 
 
+def final(files):
+    """Names of what is neither a state to go on from, which a later one replaces, nor a lock."""
+    return {name for name in files if "/resume/" not in name and not name.endswith(".lock")}
+
+
 @pytest.mark.parametrize(
     "stage", ["pretrain", "prepare-data", "extract-features", "fine-tune", "probe"][: 1 if FACTOR == 1 else 5]
 )
@@ -106,8 +111,8 @@ def test_a_command_that_is_told_to_stop_leaves_soon_and_goes_on_to_the_same_bits
         second.send_signal(signal.SIGINT)
         second.send_signal(signal.SIGINT)
         code, said = end(second)
-        assert code in (INTERRUPTED, -signal.SIGINT), said
-        assert saved.keys() <= contents(root).keys()
+        assert code in (INTERRUPTED, -signal.SIGINT, 0), said  # 0: it was through before
+        assert final(saved) <= final(contents(root))
 
         assert run_command(again, root) == 0
         found = contents(root)

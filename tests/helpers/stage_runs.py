@@ -198,7 +198,7 @@ def without_moments(value, root):
 
 
 def compare(expected, found):
-    assert not expected.keys() ^ found.keys()
+    assert not expected.keys() ^ found.keys(), sorted(expected.keys() ^ found.keys())
     for name, content in expected.items():
         assert found[name] == content, f"{name} differs"
 
