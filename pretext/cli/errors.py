@@ -25,7 +25,7 @@ def one_voice() -> Iterator[None]:
     """Let the first of several processes speak for all: what another one prints is shown only if that one fails.
 
     An error that all meet, or that one of them causes for the others, is then told once, where it happened. A process
-    that fails leaves at once: the orderly end of what it shares with others would wait for them.
+    leaves at once: the orderly end of what it shares with others would wait for them, or crash where they are gone.
     """
     if world.size() == 1:
         yield
@@ -42,14 +42,12 @@ def one_voice() -> Iterator[None]:
     except BaseException:  # with --debug
         traceback.print_exc()
         code = 1
-    if not code:
-        return
-    if code != INTERRUPTED and not world.is_first():
+    if code and code != INTERRUPTED and not world.is_first():
         time.sleep(GRACE)
         print(said.getvalue(), end="", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 1)
+    os._exit((code or 0) if isinstance(code, int | None) else 1)
 
 
 def call(work: Callable[[], Any], *, debug: bool) -> None:
