@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torchvision.models import get_model
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
@@ -30,8 +30,8 @@ def cut_network(name: str, wanted: Sequence[str], nodes: Sequence[str] = ()) -> 
         nodes: Its layers 1, 2, ..., for the error.
 
     Returns:
-        A module in eval mode, from a normalised image_BCHW to {node: its output}, none of whose functions work in
-        place, though its modules may; and the channels of each wanted node.
+        A module in eval mode, from a normalised image_BCHW to {node: its output}, which works in place only where
+        nobody can see it; and the channels of each wanted node.
 
     Raises:
         ConfigError: If there is no such node, or its output is neither a map nor a vector.
@@ -47,13 +47,50 @@ def cut_network(name: str, wanted: Sequence[str], nodes: Sequence[str] = ()) -> 
         graph = fx.GraphModule(both, both.eval_graph)
         for node in graph.graph.nodes:
             node.target = IN_PLACE.get(node.target, node.target)
-            node.kwargs = {key: False if key == "inplace" else value for key, value in node.kwargs.items()}
+        _work_in_place(graph)
         graph.recompile()
         found = graph(torch.empty(1, 3, TRACE_SIZE, TRACE_SIZE))
     for node, value in found.items():
         if not isinstance(value, Tensor) or value.ndim not in (2, 4):
             raise _no_layer(name, node, nodes)
     return graph, [found[node].shape[1] for node in wanted]
+
+
+def _work_in_place(graph: fx.GraphModule) -> None:
+    """Let activations overwrite what they read where only they read it, and the backward pass of its maker doesn't either.
+
+    New memory costs as much as the activation itself. A module that is called several times must be free to in every call.
+    """
+    modules = dict(graph.named_modules())
+    free: dict[str, bool] = {}
+    for node in graph.graph.nodes:
+        is_module = node.op == "call_module" and hasattr(modules[node.target], "inplace")
+        if not is_module and "inplace" not in node.kwargs:
+            continue
+        maker = node.args[0]
+        made = modules[maker.target] if maker.op == "call_module" else maker.target
+        may = len(maker.users) == 1 and (made is operator.add or isinstance(made, nn.Conv2d | nn.BatchNorm2d))
+        if is_module:
+            free[node.target] = free.get(node.target, True) and may
+        else:
+            node.kwargs = {**node.kwargs, "inplace": may}
+    for name, may in free.items():
+        modules[name].inplace = may  # type: ignore[assignment]
+
+
+def fold_scale(graph: fx.GraphModule, scale_C: Tensor) -> bool:
+    """Divide what reads the image by the scale of its channels instead of the image; whether that could be done.
+
+    A convolution is linear and what it pads with is 0, so its weights can take the division: exact but for rounding.
+    """
+    image = next(node for node in graph.graph.nodes if node.op == "placeholder")
+    readers = [graph.get_submodule(str(user.target)) for user in image.users if user.op == "call_module"]
+    able = [reader for reader in readers if isinstance(reader, nn.Conv2d) and reader.padding_mode == "zeros"]
+    if len(able) < len(image.users):
+        return False
+    for convolution in dict.fromkeys(able):
+        convolution.weight = nn.Parameter(convolution.weight.detach() / scale_C[:, None, None])
+    return True
 
 
 def random_tensors(name: str, needed: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:

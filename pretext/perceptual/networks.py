@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from pretext.artifacts.layout import find_run
 from pretext.artifacts.manifest import require_done
@@ -17,7 +17,7 @@ from pretext.datasets.download import Progress
 from pretext.encoders.base import Encoder
 from pretext.encoders.restore import load_encoder
 from pretext.errors import ConfigError
-from pretext.perceptual.cutting import TRACE_SIZE, cut_network, layer_numbers, random_tensors
+from pretext.perceptual.cutting import TRACE_SIZE, cut_network, fold_scale, layer_numbers, random_tensors
 from pretext.perceptual.frozen import Frozen
 from pretext.perceptual.weights import load_weights
 
@@ -56,12 +56,9 @@ class FeatureNetwork(Frozen):
 
     def __init__(self, name: str, layers: Sequence[str], channels: Sequence[int], facts: Mapping[str, Any],
                  inner: nn.Module) -> None:  # fmt: skip
-        """Wrap a module from image01_BCHW to one tensor for each of `layers`; it is frozen here."""
+        """Wrap a module from image01_BCHW, which it must not change, to a tensor for each of `layers`; it is frozen here."""
         super().__init__(inner)
         self.name, self.layers, self.channels, self.facts = name, tuple(layers), tuple(channels), dict(facts)
-        for module in inner.modules():
-            if getattr(module, "inplace", False):
-                module.inplace = False  # type: ignore[assignment]
         self._range_checked = False
 
     def forward(self, image01_BCHW: Tensor) -> list[Tensor]:
@@ -99,7 +96,9 @@ class FeatureNetwork(Frozen):
         on_device = image01_BCHW.device.type != "cpu"
         if torch.compiler.is_compiling() or not image01_BCHW.numel() or (on_device and self._range_checked):
             return
-        low, high = (float(value) for value in image01_BCHW.detach().aminmax())
+        image = image01_BCHW.detach()
+        image = image.movedim(1, -1) if image.stride(1) == 1 else image  # in the order of memory, three times as fast
+        low, high = (float(value) for value in image.aminmax())
         if low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE:  # NaN passes: a diverged training has its own error
             raise ValueError(f"image must be in 0..1, got {low:.4g}..{high:.4g}")
         self._range_checked = True
@@ -122,15 +121,18 @@ class _Published(nn.Module):
     mean_C11: Tensor
     sd_C11: Tensor
 
-    def __init__(self, graph: nn.Module, nodes: Sequence[str], normalize: str) -> None:
+    def __init__(self, graph: fx.GraphModule, nodes: Sequence[str], normalize: str) -> None:
         super().__init__()
         self.graph, self.nodes, self.normalize = graph, tuple(nodes), normalize == "imagenet"
+        self.scaled = self.normalize and fold_scale(graph, torch.tensor(IMAGENET_SD))
         for name, values in (("mean_C11", IMAGENET_MEAN), ("sd_C11", IMAGENET_SD)):
             self.register_buffer(name, torch.tensor(values)[:, None, None])
 
     def forward(self, image01_BCHW: Tensor) -> list[Tensor]:
         if self.normalize:
-            image01_BCHW = (image01_BCHW - self.mean_C11) / self.sd_C11
+            # laid out for one whole image first: three numbers again and again are subtracted six times as slowly
+            image01_BCHW = image01_BCHW - torch.empty_like(image01_BCHW[:1]).copy_(self.mean_C11)
+            image01_BCHW = image01_BCHW if self.scaled else image01_BCHW / self.sd_C11
         found = self.graph(image01_BCHW)
         return [found[node] for node in self.nodes]
 
@@ -141,6 +143,10 @@ class _Own(nn.Module):
     def __init__(self, encoder: Encoder, layers: Sequence[str]) -> None:
         super().__init__()
         self.encoder, self.layers = encoder, tuple(layers)
+        for module in encoder.modules():
+            if hasattr(module, "inplace"):
+                # a layer that is compared might be overwritten by the next one
+                module.inplace = False  # type: ignore[assignment]
 
     def forward(self, image01_BCHW: Tensor) -> list[Tensor]:
         value = self.encoder.from_rgb(image01_BCHW)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -85,6 +87,26 @@ def test_it_is_in_eval_mode_for_ever_and_judges_every_image_alone(network):
     for one, two in zip(here, there, strict=True):
         torch.testing.assert_close(one[0], two[1], rtol=1e-4, atol=1e-4 * one.abs().max().item())
     assert all(torch.equal(one, two) for one, two in zip(before, network._inner.buffers(), strict=True))
+
+
+def test_that_it_works_in_place_is_seen_by_nobody(network):
+    plain = copy.deepcopy(network)
+    graph = plain._inner.graph
+    parts = [part for part in graph.modules() if hasattr(part, "inplace")]
+    calls = [node for node in graph.graph.nodes if "inplace" in node.kwargs]
+    assert any(part.inplace for part in parts) or any(node.kwargs["inplace"] for node in calls)
+    for part in parts:
+        part.inplace = False
+    for node in calls:
+        node.kwargs = {**node.kwargs, "inplace": False}
+    graph.recompile()
+    found = []
+    for one in (network, plain):
+        batch = images(1).requires_grad_()
+        features = one(batch)
+        torch.stack([value.square().mean().log() for value in features]).sum().backward()
+        found.append([*features, batch.grad])
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
 
 
 def test_facts_tell_which_network_it_is(network):
