@@ -37,6 +37,19 @@ class Rows:
         """Size of one row."""
         return int(np.prod(self.row_shape)) * self.dtype.itemsize
 
+    def span(self, start: int, stop: int) -> np.ndarray:
+        """The rows from `start` up to `stop`, (B, *row_shape): a view into the memory map where they lie in one batch.
+
+        A view can't be written to. Rows of several batches are copied.
+
+        Raises:
+            IndexError: As of `read`.
+        """
+        owner = int(np.searchsorted(self._starts, start, side="right")) - 1
+        if 0 <= start < stop <= self._starts[min(owner + 1, len(self._views))]:
+            return self._views[owner][start - self._starts[owner] : stop - self._starts[owner]]
+        return self.read(np.arange(start, stop))
+
     def read(self, index_B: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Copy the rows at these positions into one array (B, *row_shape); the only copy that is made.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -110,11 +111,16 @@ class SplitReader:
 
     def _load(self, first: int, end: int, copies: torch.cuda.Stream | None) -> tuple[Tensor, torch.cuda.Event | None]:
         """A batch on the device; on a GPU it may still be under way."""
-        image_BHWC = torch.from_numpy(self.rows.read(np.arange(first, end)))
+        image_BHWC = _over(self.rows.span(first, end))
         if copies is None:
             return image_BHWC, None
         with torch.cuda.stream(copies):
             return image_BHWC.pin_memory().to(self.device, non_blocking=True), copies.record_event()
+
+
+def _over(value: np.ndarray) -> Tensor:
+    """A tensor over memory that must not be written to, such as a memory map; torch.from_numpy would warn of it."""
+    return torch.from_dlpack(pa.array(value.reshape(-1))).view(value.shape)
 
 
 class _Leaving:

@@ -42,6 +42,20 @@ class TestRead:
         assert found.dtype == np.int16
         np.testing.assert_array_equal(found, np.concatenate(blocks)[index_B])
 
+    @pytest.mark.parametrize(
+        ("start", "stop", "views"),
+        [(0, 4, True), (5, 9, True), (4, 5, True), (3, 6, False), (7, 12, False), (6, 6, False)],
+    )
+    def test_a_run_is_a_view_where_it_lies_in_one_block(self, rows, blocks, start, stop, views):
+        found = rows.span(start, stop)
+        np.testing.assert_array_equal(found, np.concatenate(blocks)[start:stop])
+        assert any(np.shares_memory(found, block) for block in blocks) == views
+
+    @pytest.mark.parametrize(("start", "stop"), [(-1, 2), (10, 13), (12, 13)])
+    def test_a_run_that_is_not_there_is_named(self, rows, start, stop):
+        with pytest.raises(IndexError, match=rf"0\.\.11, got {start}\.\.{stop - 1}"):
+            rows.span(start, stop)
+
     def test_into_an_array_that_is_given(self, rows, blocks):
         out = np.zeros((2, 2, 3, 3), np.int16)
         assert rows.read(np.array([11, 0]), out) is out
