@@ -18,7 +18,7 @@ from pretext.color import Quantizer, bytes_to_lab, downscale, lab_to_bytes, lab_
 from pretext.color.downscale import Border
 
 PIXELS_AT_ONCE = 1 << 17  # enough that calls cost little, few enough that memory does
-PIXELS_MEASURED = 1 << 15  # of each call; the error of a code is the same for all, so it need not be measured on each
+PIXELS_MEASURED = 1 << 13  # of each call; the error of a code is the same for all, so it need not be measured on each
 
 # What was measured over some images: sums, and where the name ends in `max` the greatest values.
 Facts = dict[str, np.ndarray]

@@ -28,6 +28,7 @@ from pretext.color import LAB_LOW, LAB_SPAN, Quantizer
 from pretext.color.planes import one_thread_each
 from pretext.datasets.color_blocks import Converter, Facts, Wanted, merge
 from pretext.datasets.shard_notes import ShardNotes, part_of
+from pretext.memory import keep_memory
 from pretext.progress import Progress
 
 ASKS_EVERY = 0.2  # seconds between looks at the threads' counter
@@ -136,6 +137,7 @@ def make_sets(data: DataSet, sets: Sequence[ColorSet], *, overwrite: bool, worke
 
 def _convert_all(parts: Sequence[Part], note: Any, *, done: int, workers: int, progress: Progress) -> None:
     """Convert shards, one a thread; PyTorch, Arrow and the sums of bytes leave the interpreter free for the others."""
+    keep_memory()  # threads that give memory back to the system wait for each other there
     counter, stop = _Counter(), threading.Event()
     total = done + sum(part.num_images for part in parts)
     with (

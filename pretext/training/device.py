@@ -10,7 +10,7 @@ import torch
 
 from pretext import world
 from pretext.errors import DeviceError
-from pretext.training.memory import keep_memory
+from pretext.memory import keep_memory
 
 
 @dataclass(frozen=True, slots=True)

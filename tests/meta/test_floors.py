@@ -14,7 +14,7 @@ PACKAGE = Path(pretext.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     {"errors", "__init__"},
-    {"registry", "config", "progress", "world"},
+    {"registry", "config", "memory", "progress", "world"},
     {"catalog", "published"},
     {"stage_configs", "variants", "artifacts", "color"},
     {"datasets", "encoders", "losses", "augment", "statistics"},
@@ -33,6 +33,7 @@ LIGHT_ROOMS = {
     "errors",
     "registry",
     "config",
+    "memory",
     "progress",
     "world",
     "catalog",
