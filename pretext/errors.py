@@ -54,6 +54,10 @@ class DataError(PretextError):
     exit_code = 5
 
 
+class UnreadableError(DataError):
+    """The system failed while it read a source's file, which says nothing of the file: nothing may be left out for it."""
+
+
 class AbsentWeightsError(DataError):
     """Published weights are not on this machine, and may not be downloaded."""
 
