@@ -5,7 +5,6 @@ Embedded colour profiles are not applied: numbers are taken as sRGB, as nearly e
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import stat
@@ -18,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
-from pretext.errors import DataError, UnreadableError
+from pretext.errors import DataError, UnreadableError, is_system_failure
 
 EXTENSIONS = frozenset({".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 # content decides, not the extension; a closed list keeps Pillow's exotic decoders (some start programs) out. Pillow
@@ -29,8 +28,6 @@ MAX_FILE_BYTES = 1 << 30  # more than the pixels that are allowed take in any of
 MAX_SIDE = 200_000  # a row has no other limit than the pixels', and decoders hold several rows
 MAX_SCANS = 100  # encoders write about ten in a progressive JPEG; each costs a pass over all its pixels
 BAND_PIXELS = 1 << 20  # converted at a time, where a conversion needs memory of its own
-# errors of the disk or the system; any other, such as that of a missing permission, lies with the file
-SYSTEM_ERRORS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 # by EXIF orientation; 1 and anything unheard of leave the picture as it lies
 UPRIGHT_TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -99,9 +96,9 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"too large, more than {Image.MAX_IMAGE_PIXELS} pixels: {error}") from error
     except Exception as error:  # on broken bytes decoders raise SyntaxError, KeyError, struct.error, almost anything
-        if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
-            raise UnreadableError(f"can't be read: {error.strerror}") from error
         told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if is_system_failure(error):
+            raise UnreadableError(f"can't be read: {told}") from error
         line = told.encode("ascii", "backslashreplace").decode().partition("\n")[0]
         line = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in line)
         raise DataError(f"can't be read: {line or type(error).__name__}") from error
