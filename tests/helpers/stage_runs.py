@@ -117,7 +117,8 @@ def start_faulty(stage, root, fault, told):
         judge(root)
     if stage == "folder" and not (root / "pictures").exists():
         draw(root / "pictures")
-    child = CONTEXT.Process(target=_run_faulty, args=(stage, root, fault, told))
+    # A daemon: where a test fails while its child waits for something, nobody waits for the child at the end.
+    child = CONTEXT.Process(target=_run_faulty, args=(stage, root, fault, told), daemon=True)
     child.start()
     return child
 
