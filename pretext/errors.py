@@ -5,6 +5,11 @@ Exit codes: 0 done, 1 bug, 2 usage, 3 config or unknown variant, 4 artifact miss
 
 from __future__ import annotations
 
+import errno
+
+# Of the disk or the system; any other, such as that of a missing permission, lies with the file.
+SYSTEM_ERRORS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
 
 class PretextError(Exception):
     """An error for people: one sentence on what is wrong, one on what would help.
@@ -54,6 +59,10 @@ class DataError(PretextError):
     exit_code = 5
 
 
+class UnreadableError(DataError):
+    """The system failed while it read a source's file, which says nothing of the file: nothing may be left out for it."""
+
+
 class AbsentWeightsError(DataError):
     """Published weights are not on this machine, and may not be downloaded."""
 
@@ -62,3 +71,9 @@ class DeviceError(PretextError):
     """The device asked for is not there, or can't do what was asked."""
 
     exit_code = 6
+
+
+def is_system_failure(error: BaseException) -> bool:
+    """Whether an error, or what caused it, says nothing of the file that was read: the next try may go well."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(cause, OSError) and cause.errno in SYSTEM_ERRORS

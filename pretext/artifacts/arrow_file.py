@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,44 @@ _MAGIC = b"ARROW1"
 _CONTINUATION = 0xFFFFFFFF
 
 
-def read_batches(
-    path: Path, check: Callable[[pa.Schema], None], *, hint: str | None = None
-) -> tuple[pa.Schema, list[pa.RecordBatch]]:
-    """Map a file into memory; its batches are views into the map, whose offsets, lengths and text are sound.
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrowFile:
+    """A file mapped into memory: its batches are views into the map.
+
+    Args:
+        path: The file.
+        schema: Its columns.
+        batches: Its rows.
+        status: What the system told of it as it was mapped.
+    """
+
+    path: Path
+    schema: pa.Schema
+    batches: list[pa.RecordBatch]
+    status: os.stat_result
+
+    def check_length(self) -> None:
+        """Raise if somebody cut the file short since: the system ends a process that reads a map behind its file's end.
+
+        A file that was removed or replaced is no harm, since the map keeps its own.
+
+        Raises:
+            ArtifactError: Saying how long it was and is.
+
+        Cost: one `stat`.
+        """
+        try:
+            now = os.stat(self.path)
+        except OSError:
+            return
+        if os.path.samestat(now, self.status) and now.st_size < self.status.st_size:
+            raise ArtifactError(f"{self.path} was cut short while it was in use: it has {now.st_size} of "
+                                f"{self.status.st_size} bytes",
+                                hint="restore it from a copy, or make it again with --overwrite")  # fmt: skip
+
+
+def read_batches(path: Path, check: Callable[[pa.Schema], None], *, hint: str | None = None) -> ArrowFile:
+    """Map a file into memory; the offsets, lengths and text of its batches are sound.
 
     Args:
         path: The file.
@@ -33,6 +69,7 @@ def read_batches(
     """
     try:
         source = pa.memory_map(str(path))
+        status = os.fstat(source.fileno())
         _check_blocks(memoryview(source.read_buffer()))
         reader = pa.ipc.open_file(source)
         schema = reader.schema
@@ -43,7 +80,7 @@ def read_batches(
             batch.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, TypeError, NotImplementedError, struct.error) as error:
         raise ArtifactError(f"{path} can't be read as an Arrow file: {_told(error)}", hint=hint) from error
-    return schema, batches
+    return ArrowFile(path, schema, batches, status)
 
 
 def tensor_views(path: Path, batches: list[pa.RecordBatch], column: str) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pretext.artifacts.arrow_file import read_batches, tensor_views
+from pretext.artifacts.arrow_file import ArrowFile, read_batches, tensor_views
 from pretext.artifacts.atomic import atomic_path
 from pretext.errors import ArtifactError
 
@@ -22,11 +22,13 @@ class Rows:
         views: Views into the memory maps, each some rows of one file.
         row_shape: Shape of one row, for where there is no view to tell it.
         dtype: Dtype of the values.
+        files: The file of each view; nothing where the rows lie in memory.
     """
 
-    def __init__(self, views: Sequence[np.ndarray], row_shape: Sequence[int], dtype: np.dtype) -> None:
+    def __init__(self, views: Sequence[np.ndarray], row_shape: Sequence[int], dtype: np.dtype,
+                 files: Sequence[ArrowFile] = ()) -> None:  # fmt: skip
         self.row_shape, self.dtype = tuple(row_shape), np.dtype(dtype)
-        self._views = list(views)
+        self._views, self._files = list(views), list(files)
         self._starts = np.cumsum([0, *(len(view) for view in self._views)])
 
     def __len__(self) -> int:
@@ -55,13 +57,18 @@ class Rows:
 
         Raises:
             IndexError: If a position is not in 0..N-1.
+            ArtifactError: If a file was cut short since it was opened; one that is cut short during the copy itself still
+                ends the process.
         """
         if out is None:
             out = np.empty((len(index_B), *self.row_shape), self.dtype)
         if len(index_B) and not 0 <= index_B.min() <= index_B.max() < len(self):
             raise IndexError(f"positions must be in 0..{len(self) - 1}, got {index_B.min()}..{index_B.max()}")
         owner_B = np.searchsorted(self._starts, index_B, side="right") - 1
-        for owner in np.unique(owner_B):
+        owners = np.unique(owner_B)
+        for file in {self._files[owner] for owner in owners} if self._files else ():
+            file.check_length()
+        for owner in owners:
             here = np.flatnonzero(owner_B == owner)
             out[here] = self._views[owner][index_B[here] - self._starts[owner]]
         return out
@@ -119,9 +126,11 @@ def open_rows(files: Sequence[tuple[Path, int]], column: str, row_shape: Sequenc
     """
     shape, dtype = tuple(row_shape), np.dtype(dtype)
     views: list[np.ndarray] = []
+    owners: list[ArrowFile] = []
     wanted = pa.fixed_shape_tensor(pa.from_numpy_dtype(dtype), list(shape))
     for path, num_rows in files:
-        schema, batches = _read_file(path)
+        file = _read_file(path)
+        schema, batches = file.schema, [batch for batch in file.batches if batch.num_rows]
         found = schema.field(0).type if schema.names == [column] else None
         same = isinstance(found, pa.FixedShapeTensorType) and (found.value_type, found.shape) == (wanted.value_type, wanted.shape)  # fmt: skip
         # an order of axes of the file's own would be read as another image
@@ -131,8 +140,9 @@ def open_rows(files: Sequence[tuple[Path, int]], column: str, row_shape: Sequenc
             holds = f"{count} rows of " + ", ".join(f"{field.name} ({field.type})" for field in schema)
             raise ArtifactError(f"{path} does not hold {num_rows} rows of {column} ({wanted}): it has {holds}",
                                 hint="prepare it again with --overwrite")  # fmt: skip
-        views += tensor_views(path, [batch for batch in batches if batch.num_rows], column)
-    return Rows(views, shape, dtype)
+        views += tensor_views(path, batches, column)
+        owners += [file] * len(batches)
+    return Rows(views, shape, dtype, owners)
 
 
 def describe_rows(path: Path) -> dict[str, Any]:
@@ -141,11 +151,13 @@ def describe_rows(path: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: If it can't be read as an Arrow file.
     """
-    schema, batches = _read_file(path)
-    columns = {field.name: f"{field.type}: {(field.metadata or {}).get(b'meaning', b'').decode()}" for field in schema}
-    notes = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-    return {"rows": sum(batch.num_rows for batch in batches), "columns": columns, "notes": notes}
+    file = _read_file(path)
+    columns = {
+        field.name: f"{field.type}: {(field.metadata or {}).get(b'meaning', b'').decode()}" for field in file.schema
+    }
+    notes = {key.decode(): value.decode() for key, value in (file.schema.metadata or {}).items()}
+    return {"rows": sum(batch.num_rows for batch in file.batches), "columns": columns, "notes": notes}
 
 
-def _read_file(path: Path) -> tuple[pa.Schema, list[pa.RecordBatch]]:
+def _read_file(path: Path) -> ArrowFile:
     return read_batches(path, lambda schema: None, hint="prepare it again with --overwrite")

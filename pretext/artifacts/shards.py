@@ -82,11 +82,9 @@ class Shard:
     """One memory-mapped shard. `image_NHWC` is made of views into the map: reading a row touches only its pages."""
 
     def __init__(self, path: Path) -> None:
-        schema, batches = read_batches(
-            path, partial(_check_schema, path), hint="prepare the data again with --overwrite"
-        )
-        self.image_views = tensor_views(path, batches, "image")
-        self.table = pa.Table.from_batches(batches, schema=schema)
+        self.file = read_batches(path, partial(_check_schema, path), hint="prepare the data again with --overwrite")
+        self.image_views = tensor_views(path, self.file.batches, "image")
+        self.table = pa.Table.from_batches(self.file.batches, schema=self.file.schema)
         if self.table["id"].null_count:
             raise ArtifactError(f"{path} has images without id")
 
@@ -272,7 +270,8 @@ class Split:
     def __init__(self, shards: list[Shard], image_size: int) -> None:
         self._shards = shards
         self.images = Rows([view for shard in shards for view in shard.image_views],
-                           (image_size, image_size, 3), np.dtype(np.uint8))  # fmt: skip
+                           (image_size, image_size, 3), np.dtype(np.uint8),
+                           [shard.file for shard in shards for _ in shard.image_views])  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.images)

@@ -13,7 +13,7 @@ import numpy as np
 from pretext.datasets.base import Rejected, Sample, SplitInfo, check_image_size, check_request, fingerprint_files
 from pretext.datasets.images import decode_rgb
 from pretext.datasets.listing import Entries, escape_name, list_level, list_tree
-from pretext.errors import DataError
+from pretext.errors import DataError, UnreadableError
 
 NATIVE_SIZE = 96
 SPLITS = ("unlabeled", "train", "test")
@@ -86,7 +86,11 @@ class FolderSource:
         )
 
     def read(self, split: str, indices: np.ndarray) -> Iterator[Sample | Rejected]:
-        """Yield a sample, or why there is none, for each index, in order. One image is in memory at a time."""
+        """Yield a sample, or why there is none, for each index, in order. One image is in memory at a time.
+
+        Raises:
+            UnreadableError: While iterating, if the system fails to read a file.
+        """
         return self._read(split, check_request(self, split, indices))
 
     def fingerprint(self) -> str:
@@ -102,6 +106,8 @@ class FolderSource:
             try:
                 path = self._check_link(name)
                 image_HWC = decode_rgb(path, image_size=self.image_size)
+            except UnreadableError as error:
+                raise UnreadableError(f"{self.path / escape_name(name)} {error.message}") from error
             except DataError as error:
                 yield Rejected(id=escape_name(name), reason=error.message)
             else:

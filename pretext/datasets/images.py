@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
-from pretext.errors import DataError
+from pretext.errors import DataError, UnreadableError, is_system_failure
 
 EXTENSIONS = frozenset({".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 # content decides, not the extension; a closed list keeps Pillow's exotic decoders (some start programs) out. Pillow
@@ -58,6 +58,7 @@ def decode_rgb(path: Path, *, image_size: int) -> np.ndarray:
         DataError: If the file can't be read, is no plain file, is empty, broken or cut short, or is larger than
             `MAX_FILE_BYTES`, `MAX_SIDE`, `MAX_SCANS` or Pillow's `MAX_IMAGE_PIXELS` allow. The message is the reason
             alone, without the path.
+        UnreadableError: If that was the system's failure and says nothing of the file.
 
     Cost: one decoding; a large JPEG is decoded at an eighth to a half of its size, never below twice the target.
     Memory is 8 bytes for each pixel in the file, 20 in WebP: 1.8 GB for the largest that is allowed.
@@ -96,6 +97,8 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"too large, more than {Image.MAX_IMAGE_PIXELS} pixels: {error}") from error
     except Exception as error:  # on broken bytes decoders raise SyntaxError, KeyError, struct.error, almost anything
         told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if is_system_failure(error):
+            raise UnreadableError(f"can't be read: {told}") from error
         line = told.encode("ascii", "backslashreplace").decode().partition("\n")[0]
         line = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in line)
         raise DataError(f"can't be read: {line or type(error).__name__}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pretext.datasets.listing import escape_name
-from pretext.errors import DataError
+from pretext.errors import DataError, UnreadableError
 
 MAX_TEXT_BYTES = 1 << 20  # of a file of names or of indices; the longest that is published has 48 KiB
 
@@ -43,10 +43,14 @@ class RecordFile:
 
         Raises:
             DataError: If the file has become shorter since it was measured.
+            UnreadableError: If the system fails to read it.
         """
         record = np.empty(self.record_bytes, dtype=np.uint8)
-        handle.seek(index * self.record_bytes)
-        num_read = handle.readinto(record.data)
+        try:
+            handle.seek(index * self.record_bytes)
+            num_read = handle.readinto(record.data)
+        except OSError as error:
+            raise UnreadableError(f"{self.path} can't be read: {error.strerror}") from error
         if num_read != self.record_bytes:
             raise DataError(f"{self.path} ends inside record {index}: {num_read} of {self.record_bytes} bytes")
         return record

@@ -46,12 +46,23 @@ STOPS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def _signals_wait() -> Iterator[None]:
-    """Hear signals only afterwards: a worker that is begun by halves is one that nobody waits for."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    """Hear signals only afterwards: a worker that is begun by halves is one that nobody waits for.
+
+    Workers begin with the mask. It does not hold in other threads, and what one of those is sent Python's handlers hear
+    here: they wait as well.
+    """
+    came: list[int] = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    is_main = threading.current_thread() is threading.main_thread()
+    handlers = {stop: signal.signal(stop, lambda number, _: came.append(number)) for stop in STOPS if is_main}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for stop, handler in handlers.items():
+            signal.signal(stop, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 class _StoppedError(Exception):

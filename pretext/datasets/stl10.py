@@ -14,7 +14,7 @@ from pretext.datasets.base import Rejected, Sample, SplitInfo, check_image_size,
 from pretext.datasets.download import Archive, Progress, ensure_folder
 from pretext.datasets.images import resize_rgb
 from pretext.datasets.records import RecordFile, interleave, read_lines
-from pretext.errors import DataError
+from pretext.errors import DataError, UnreadableError
 
 ARCHIVE = Archive(
     url="http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
@@ -121,7 +121,10 @@ class Stl10Source:
         num_labels, num_images = path.stat().st_size, self._images[split].num_records
         if num_labels != num_images:
             raise DataError(f"{path} has {num_labels} labels for the {num_images} images of {split}_X.bin")
-        label_N = np.fromfile(path, dtype=np.uint8)
+        try:  # np.fromfile would pass over an error of the disk, and return fewer
+            label_N = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+        except OSError as error:
+            raise UnreadableError(f"{path} can't be read: {error.strerror}") from error
         wrong = np.flatnonzero((label_N < 1) | (label_N > len(CLASS_NAMES)))
         if len(wrong) > 0:
             raise DataError(f"{path} has label {label_N[wrong[0]]} at {wrong[0]}; labels on disk are 1..10")

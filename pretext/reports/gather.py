@@ -18,7 +18,7 @@ from pretext.artifacts.manifest import missing_outputs, read_manifest
 from pretext.artifacts.metrics import read_metrics
 from pretext.artifacts.results import Predictions, read_predictions, read_result
 from pretext.artifacts.scores import Score, read_score
-from pretext.errors import PretextError
+from pretext.errors import PretextError, is_system_failure
 
 DONE, UNFINISHED, BROKEN, MISMATCHED = "done", "unfinished", "broken", "mismatched"
 TOP_KS = (1, 2, 4, 5)
@@ -289,11 +289,12 @@ def _try(run: Run, part: str, read: Callable[[], Value]) -> Value | None:
         return read()
     except MismatchError as error:
         run.note(part, MISMATCHED, str(error))
-    except PretextError as error:
-        run.note(part, BROKEN, error.message)
-    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+    except (PretextError, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        if is_system_failure(error):  # no report says for good what was so for a moment
+            raise
         # Whatever a damaged file can hold, one run must not take the report of all others with it.
-        run.note(part, BROKEN, f"it can't be read ({type(error).__name__}: {error})")
+        told = f"it can't be read ({type(error).__name__}: {error})"
+        run.note(part, BROKEN, error.message if isinstance(error, PretextError) else told)
     return None
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pretext.artifacts.layout import DataLayout
 from pretext.artifacts.shards import DataSet, open_data
-from pretext.errors import ArtifactError, PretextError
+from pretext.errors import ArtifactError, PretextError, is_system_failure
 from pretext.reports.gather import Result, Run, look
 
 SHOWN = 7
@@ -50,6 +50,8 @@ class ImageFinder:
         try:
             return [self._image(data, result.ids[index]) for index in index_M]
         except PretextError as error:
+            if is_system_failure(error):
+                raise
             return f"The pictures can't be shown: {error.message}."
 
     def _open(self, run: Run, result: Result) -> DataSet | str:
@@ -75,6 +77,8 @@ def _open_data(run: Run, result: Result, wanted: str) -> DataSet | str:
         try:
             data = open_data(DataLayout(folder))
         except PretextError as error:
+            if is_system_failure(error):
+                raise
             reason = error.message
             continue
         if data.fingerprint == wanted:

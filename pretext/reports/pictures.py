@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from pretext.errors import is_system_failure
 from pretext.reports.compare import Study
 from pretext.reports.gather import look
 from pretext.reports.style import Picture
@@ -40,6 +41,8 @@ def _checked_png(path: Path) -> bytes | None:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             image.load()
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError) as error:
+        if is_system_failure(error):
+            raise
         return None
     return content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 
-from pretext.artifacts.atomic import atomic_path
+from pretext.artifacts.atomic import write_bytes
 from pretext.artifacts.checkpoint import read_header, write_tensors
 from pretext.artifacts.layout import RunLayout, find_run
 from pretext.artifacts.manifest import Parent, Record, require_done
@@ -91,13 +92,14 @@ def _write_state_dict(encoder: Encoder, path: Path, layout: RunLayout) -> float:
 def _write_torch_export(encoder: Encoder, path: Path, layout: RunLayout) -> float:
     batch = torch.export.Dim("batch", min=1)
     program = torch.export.export(encoder, (_example(encoder),), dynamic_shapes=({0: batch},))
-    with atomic_path(path) as temporary:
-        with temporary.open("wb") as file:
-            torch.export.save(program, file)
+    content = io.BytesIO()  # torch's own writer ends the process where the disk is full
+    torch.export.save(program, content)
     with warnings.catch_warnings():
         # torch 2.11 reads weights from an unwritable buffer and says so; nothing writes to them here
         warnings.filterwarnings("ignore", message="The given buffer is not writable")
-        return _difference(encoder, torch.export.load(str(path)).module())
+        largest = _difference(encoder, torch.export.load(content).module())
+    write_bytes(path, content.getvalue())
+    return largest
 
 
 WRITERS: dict[str, Callable[[Encoder, Path, RunLayout], float]] = {

@@ -8,20 +8,24 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import signal
+import subprocess
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from fault_counts import FACTOR, attempt
-from file_faults import Fault, restore
+from file_faults import READS, Fault, restore
 from stage_runs import (
     STAGES,
     check_whole,
     compare,
     contents,
     end_of,
+    judge,
     leftovers,
     run_faulty,
     start_faulty,
@@ -85,6 +89,26 @@ def test_a_failing_disk_costs_nothing_that_is_finished(suite, code, among, lasti
             check_goes_on(stage, root, expected, tmp_path / "told")
 
 
+@pytest.mark.parametrize("stage", [*CHOSEN, "folder"])
+def test_a_read_that_fails_is_told_and_costs_nothing(stage, chains, tmp_path):
+    """An error of the disk while it is read: of the chain's own files 4, of a source's 5; or what was read was not needed."""
+    expected, reads = chains.undisturbed(stage, READS)
+    for number in sample(range(1, len(reads) + 1), "reads", stage, most=2):
+        where = f"read {number}, {reads[number - 1]}"
+        with attempt("input/output error while reading"):
+            root = chains.fresh()
+            fault = Fault(number, "error", code=errno.EIO, lasting=bool(number % 2), among=READS)
+            ending = run_faulty(stage, root, fault, tmp_path / "told")
+            source = reads[number - 1][1].split("/")[0] in ("pictures", "judged")
+            check_told(ending, (0, 4, 5) if source and fault.lasting else (0, 5) if source else (0, 4), where)
+            if ending.code:
+                assert os.strerror(errno.EIO) in ending.said, f"{where}: {ending.said}"
+            else:
+                compare(expected, contents(root))
+            check_whole(root, expected, chains.before)
+            check_goes_on(stage, root, expected, tmp_path / "told")
+
+
 @pytest.mark.parametrize("stage", CHOSEN)
 def test_files_that_the_system_refuses_to_let_grow_end_in_a_sentence(stage, chains, tmp_path):
     """The system's own error, from the C++ writers too."""
@@ -99,6 +123,48 @@ def test_files_that_the_system_refuses_to_let_grow_end_in_a_sentence(stage, chai
             assert os.strerror(errno.EFBIG) in ending.said
             check_whole(root, expected, chains.before)
             check_goes_on(stage, root, expected, tmp_path / "told")
+
+
+@contextmanager
+def small_disk(folder: Path, size: int):
+    """A file system of its own, of so many bytes, at a folder."""
+    mounting = [shutil.which("mount") or "mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mounting, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no file system can be mounted here: {getattr(error, 'stderr', None) or error}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def sizes(files):
+    return sum(len(content) for content in files.values() if isinstance(content, bytes))
+
+
+@pytest.mark.parametrize("stage", CHOSEN)
+def test_a_file_system_that_is_full_ends_in_a_sentence(stage, chains, tmp_path):
+    """The system's own error at whatever write meets it, with nothing between the libraries and their files."""
+    expected, _ = chains.undisturbed(stage)
+    whole = sizes(chains.before)
+    grown = max(sizes(expected) - whole, whole // 8)
+    for share in sample([0, 0.02, 0.1, 0.2, 0.4, 0.6, 0.8], "really full", stage):
+        with attempt("file system that is full"), small_disk(tmp_path, 4 * (whole + grown)):
+            root, told = tmp_path / "chain", chains.fresh().with_name("told")
+            shutil.copytree(chains.fresh(), root)
+            if stage == "metric":
+                judge(root)
+            free = os.statvfs(root)
+            with (tmp_path / "filler").open("wb") as filler:
+                os.posix_fallocate(filler.fileno(), 0, free.f_bavail * free.f_frsize - int(share * grown))
+            ending = run_faulty(stage, root, Fault(what="outside"), told)
+            check_told(ending, (0, 4), f"{share} of {grown} bytes free")
+            if ending.code or share == 0:
+                assert os.strerror(errno.ENOSPC) in ending.said, f"{share} of {grown} bytes free: {ending}"
+            check_whole(root, expected, chains.before)
+            (tmp_path / "filler").unlink()
+            check_goes_on(stage, root, expected, told)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become an ordinary user who owns nothing")
@@ -135,16 +201,42 @@ VANISHING = [("extract", "data/shapes"), ("extract", "runs/run/checkpoint.safete
 
 @pytest.mark.parametrize(("stage", "target"), [row for row in VANISHING if row[0] in CHOSEN])
 def test_an_input_that_vanishes_between_the_look_and_the_use_is_told(stage, target, chains, tmp_path):
-    expected, log = chains.undisturbed(stage)
-    among = ("read", "fsync")
+    among = (*READS, "fsync")
+    expected, log = chains.undisturbed(stage, among)
     for share in sample([0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95], target, stage):
         with attempt("vanished input"):
             root = chains.fresh()
-            number = 1 + int(share * sum(kind in among for kind, _ in log))
+            number = 1 + int(share * len(log))
             fault = Fault(number, "vanish", among=among, target=root / target)
             ending = run_faulty(stage, root, fault, tmp_path / "told")
             check_told(ending, (0, 4, 5), f"gone at {number}")
             restore(root / target)
+            check_whole(root, expected, chains.before)
+            check_goes_on(stage, root, expected, tmp_path / "told")
+
+
+CUT = [
+    ("train", "unlabeled"),
+    ("extract", "test"),
+    ("fine-tune", "train"),
+    ("network", "unlabeled"),
+    ("train-colors", "unlabeled"),
+]
+
+
+@pytest.mark.parametrize(("stage", "split"), [row for row in CUT if row[0] in CHOSEN])
+def test_images_that_somebody_cuts_short_while_they_are_mapped_are_told(stage, split, chains, tmp_path):
+    """The system would end the process, without a word, at the first image behind the file's new end."""
+    among = (*READS, "fsync", "write")
+    expected, log = chains.undisturbed(stage, among)
+    shard = f"data/shapes/{split}-00000-of-00001.arrow"
+    for number in sample(range(1, len(log) + 1), shard, stage):
+        with attempt("mapped file cut short"):
+            root = chains.fresh()
+            whole = (root / shard).read_bytes()
+            ending = run_faulty(stage, root, Fault(number, "cut", among=among, target=root / shard), tmp_path / "told")
+            check_told(ending, (0, 4), f"cut at {number}, {log[number - 1]}")
+            (root / shard).write_bytes(whole)
             check_whole(root, expected, chains.before)
             check_goes_on(stage, root, expected, tmp_path / "told")
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fault_counts import count
+from failing_file import FailingFile
+from fault_counts import attempt, count
 from hostile_readers import whole_files
 from safetensors.numpy import save_file
 
@@ -31,6 +32,14 @@ def _refused(read, path: Path, match: str | None = None) -> str:
     assert len(caught.value.message) < 4000
     count(SUITE, 1, 1, inputs=1)
     return caught.value.message
+
+
+def test_weights_that_the_disk_fails_to_give_are_told(tmp_path, monkeypatch):
+    torch.save({"a": torch.ones(2)}, tmp_path / "net.pth")
+    with attempt("input/output error while reading"), monkeypatch.context() as patch:
+        patch.setattr("builtins.open", lambda file, *_: FailingFile(file))
+        with pytest.raises(ArtifactError, match=r"net\.pth can't be read as weights: .*Input/output error"):
+            _read(tmp_path / "net.pth")
 
 
 class TestSafetensors:

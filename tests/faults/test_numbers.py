@@ -174,7 +174,7 @@ OF_LOSS, OF_RANK = 0.01, 0.1  # relative; measured: 0.0022 and 0.04
 @pytest.fixture(scope="module")
 def golden_root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("golden")
-    prepare(root, **GOLDEN.SHAPES, color_space=("lab",))
+    GOLDEN.prepare_curves(root)
     return root
 
 
@@ -182,15 +182,19 @@ def golden_root(tmp_path_factory) -> Path:
 def test_bf16_follows_the_stored_curves_of_fp32_and_its_features_span_as_much(golden_root, name):
     stored, ranks = json.loads(GOLDEN.STORED.read_text())[name], {}
     for precision in ("bf16", "fp32") if FACTOR > 1 or name == "split-brain" else ("bf16",):
-        out = f"{name}-{precision}"
-        train(golden_root, out, **GOLDEN.COMMON, **GOLDEN.CURVES[name], precision=precision)
-        rows = [row for row in read_metrics(golden_root / "runs" / out / "metrics.parquet") if row["kind"] == "epoch"]
+        rows = GOLDEN.epochs_of(golden_root, name, precision=precision)
         ranks[precision] = [row["val/effective_rank"] for row in rows]
         for key, want in stored.items():
             assert [row[key] for row in rows] == pytest.approx(want, rel=OF_LOSS)
     for found in ranks.values():
         assert found == pytest.approx(ranks["bf16"], rel=OF_RANK)
         assert min(found) >= 1
+
+
+def test_the_bounds_are_those_that_are_stated():
+    words = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
+    assert f"within {100 * OF_LOSS:.0f} % at every epoch" in words
+    assert f"directions within {100 * OF_RANK:.0f} % (effective rank)" in words
 
 
 def test_what_is_watched_leaves_weights_and_random_numbers_alone(root, monkeypatch):

@@ -1,7 +1,8 @@
 """A file layer for one process: it logs what is done with files below a folder, and lets one operation go wrong.
 
 All writing of this toolkit goes through Python's own files while the layer is installed, that of Arrow too, so that every
-write is seen, and half of one can be done.
+write is seen, and half of one can be done. So does all reading, but for what is mapped into memory: of that only the
+mapping is seen.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHANGES = ("open", "write", "fsync", "replace", "rename", "unlink", "rmdir", "mkdir", "ftruncate", "pwrite")
+READS = ("read",)  # what opens a file to read it, and what reads from it
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,12 @@ class Fault:
 
     Args:
         number: Which operation; 0 for none.
-        what: "kill" ends the process; "error" raises `OSError(code)`; "vanish" renames `target`; "jump" sets all clocks
-            back by three days; "pause" waits until `target` is there; "signal" sends the process the signal `code`. Of no operation, but from the start on: "limit"
-            has the system itself refuse files of more than `code` bytes, "nobody" makes the process an ordinary
-            user's, number `code`.
+        what: "kill" ends the process; "error" raises `OSError(code)`; "vanish" renames `target`; "cut" cuts it
+            to half of its length; "jump" sets all clocks
+            back by three days; "pause" waits until `target` is there; "signal" sends the process the signal `code`. Of no
+            operation, but from the start on: "limit" has the system itself refuse files of more than `code` bytes,
+            "nobody" makes the process an ordinary user's, number `code`, and "outside" leaves all to the system and the
+            libraries' own files, for what goes wrong outside of the process.
         when: For "kill" and "error": "before" the operation, "half" through what it writes, or "after" it.
         code: The number of the error, signal, bytes or user.
         lasting: Whether every later operation of the same kinds fails too, as on a full disk.
@@ -55,9 +59,6 @@ class FileLayer:
         self._struck = False
 
     def install(self):
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         import pretext.datasets.shard_jobs
 
         self._patch(pretext.datasets.shard_jobs, "ProcessPoolExecutor", Inline)
@@ -67,10 +68,14 @@ class FileLayer:
             os.setgroups([])
             os.setgid(self.fault.code)
             os.setuid(self.fault.code)
-        else:
-            self._install_python_files(pa, pq)
+        elif self.fault.what != "outside":
+            self._install_python_files()
 
-    def _install_python_files(self, pa, pq):
+    def _install_python_files(self):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+        import safetensors
+
         for module, name, kind in ((os, "replace", "replace"), (os, "rename", "rename"), (os, "unlink", "unlink"),
                                    (os, "remove", "unlink"), (os, "rmdir", "rmdir"), (os, "mkdir", "mkdir")):  # fmt: skip
             self._patch(module, name, self._by_path(kind, getattr(os, name)))
@@ -81,6 +86,9 @@ class FileLayer:
         self._patch(io, "open", opens)
         self._patch(builtins, "open", opens)
         self._patch(pa, "OSFile", lambda path, mode: opens(path, mode))
+        self._patch(pa, "memory_map", self._by_path("read", pa.memory_map))
+        self._patch(safetensors, "safe_open", self._by_path("read", safetensors.safe_open))
+        self._patch(pq, "ParquetFile", _reader_through(opens, pq.ParquetFile))
         writer = _writer_through(opens, pq.ParquetWriter)
         self._patch(pq, "ParquetWriter", writer)
         self._patch(pq.core, "ParquetWriter", writer)
@@ -113,6 +121,8 @@ class FileLayer:
         if fault.what == "vanish":
             gone = fault.target.with_name(f"{fault.target.name}-gone")
             {name: before for _, name, before in self._saved}["rename"](fault.target, gone)
+        elif fault.what == "cut":
+            os.truncate(fault.target, fault.target.stat().st_size // 2)
         elif fault.what == "signal":
             os.kill(os.getpid(), fault.code)
         elif fault.what == "jump":
@@ -155,6 +165,16 @@ class FileLayer:
         layer = self
 
         class Raw(io.FileIO):
+            def readinto(self, buffer):
+                return layer.step("read", self._path, lambda: io.FileIO.readinto(self, buffer))
+
+            def readall(self):
+                return layer.step("read", self._path, lambda: io.FileIO.readall(self))
+
+            @property
+            def _path(self):
+                return _name_of(self.name) if isinstance(self.name, int) else self.name
+
             def write(self, content):
                 content = bytes(content)
                 return layer.step("write", self.name, lambda: io.FileIO.write(self, content),
@@ -162,16 +182,16 @@ class FileLayer:
 
         def wrapped(file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, closefd=True, opener=None):
             plain = lambda: function(file, mode, buffering, encoding, errors, newline, closefd, opener)  # noqa: E731
-            if isinstance(file, int):
+            writes = bool(set(mode) & set("wax+"))
+            path = _name_of(file) if isinstance(file, int) else os.path.abspath(os.fsdecode(file))
+            if not path.startswith(layer.root + os.sep) or (writes and isinstance(file, int)):
                 return plain()
-            if not set(mode) & set("wax+"):
-                return layer.step("read", file, plain)
-            if not os.path.abspath(os.fsdecode(file)).startswith(layer.root + os.sep):
-                return plain()
-            raw = layer.step("open", file, lambda: Raw(os.fspath(file), mode.replace("b", "").replace("t", "")))
+            raw = layer.step("open" if writes else "read", path,
+                             lambda: Raw(file, mode.replace("b", "").replace("t", ""), closefd, opener))  # fmt: skip
             if buffering == 0:
                 return raw
-            buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
+            kind = io.BufferedRandom if "+" in mode else io.BufferedWriter if writes else io.BufferedReader
+            buffered = kind(raw)
             return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding, errors, newline)
 
         return wrapped
@@ -194,6 +214,16 @@ def _writer_through(opens, base):
             self._file.close()
 
     return Writer
+
+
+def _reader_through(opens, base):
+    class Reader(base):
+        """Arrow's reader of Parquet, its bytes through the layer."""
+
+        def __init__(self, where, *more, **named):
+            super().__init__(opens(where, "rb"), *more, **named)
+
+    return Reader
 
 
 class Inline:

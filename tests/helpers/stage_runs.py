@@ -13,8 +13,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from drawn_judgments import draw_triplets
-from file_faults import Fault, FileLayer
+from drawn_judgments import draw, draw_triplets
+from file_faults import CHANGES, Fault, FileLayer
 from tiny_chain import extract, prepare, train
 
 from pretext import stage_configs as configs
@@ -26,19 +26,20 @@ MOMENTARY = ("started", "finished", "wall_seconds")
 TIMES = ("time/data_s", "time/step_s", "images_per_s")
 NETWORK = {"network": "squeezenet1_1", "network_weights": "random"}
 STAGES = ("prepare", "colors", "train", "train-colors", "extract", "one-layer", "probe-linear", "probe-mlp", "fine-tune",
-          "network", "metric", "report")  # fmt: skip
+          "network", "metric", "report", "export")  # fmt: skip
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["torch", "pretext.stages.pretrain", "pretext.stages.extract_features",
                                 "pretext.stages.probe", "pretext.stages.fine_tune", "pretext.cli.app",
-                                "pretext.stages.fit_metric", "pretext.stages.score_metric", "pretext.stages.report"])  # fmt: skip
+                                "pretext.stages.fit_metric", "pretext.stages.score_metric", "pretext.stages.report",
+                                "pretext.stages.export"])  # fmt: skip
 
 
 def run_stage(stage, root):
     """One stage on the chain below `root`; runs in the child."""
     import torch
 
-    from pretext.stages import fine_tune, fit_metric, probe, report, score_metric
+    from pretext.stages import export, fine_tune, fit_metric, prepare_data, probe, report, score_metric
 
     torch.set_num_threads(1)
     run = root / "runs" / "run"
@@ -70,6 +71,9 @@ def run_stage(stage, root):
                                                        out=root / "score", **metric, **NETWORK)),
         ),
         "report": lambda: report.run(configs.ReportConfig(runs=(root / "runs",), out=root / "report")),
+        "export": lambda: export.run(configs.ExportConfig(run=run)),
+        "folder": lambda: prepare_data.run(configs.PrepareDataConfig(source="folder", path=root / "pictures", workers=1,
+                                                                     data_dir=root / "data", shard_mb=0.3)),
     }[stage]  # fmt: skip
     work()
 
@@ -104,27 +108,44 @@ def start_faulty(stage, root, fault, told):
     """Start a stage as a command runs it, with errors told and turned into exit codes, and a fault on the way.
 
     Args:
-        stage: A name of `STAGES`.
+        stage: A name of `STAGES`, or "folder", which prepares image files.
         root: The chain's folder; `told` lies outside of it.
         fault: What goes wrong, and where; None for nothing.
         told: Where the child writes its stderr and, with the suffix .json, its log.
     """
     if stage == "metric":
         judge(root)
-    child = CONTEXT.Process(target=_run_faulty, args=(stage, root, fault, told))
+    if stage == "folder" and not (root / "pictures").exists():
+        draw(root / "pictures")
+    # A daemon: where a test fails while its child waits for something, nobody waits for the child at the end.
+    child = CONTEXT.Process(target=_run_faulty, args=(stage, root, fault, told), daemon=True)
     child.start()
     return child
 
 
 def end_of(child, told, seconds=120):
-    """Wait for a child of `start_faulty`."""
-    child.join(seconds)
+    """Wait for a child of `start_faulty`.
+
+    Seconds are counted one by one, and only those in which it was not stopped: a machine or a session that was paused
+    was once taken for a child that hung.
+    """
+    while child.exitcode is None and seconds:
+        child.join(1)
+        seconds -= not is_stopped(child.pid)
     if child.exitcode is None:
         os.kill(child.pid, signal.SIGABRT)  # it then says where every thread stands
         child.join()
-        raise AssertionError(f"it hung for {seconds} s; it said: {told.read_text()}")
+        raise AssertionError(f"it hung; it said: {told.read_text()}")
     log = told.with_suffix(".json")
     return Ending(child.exitcode, told.read_text(), json.loads(log.read_text() or "[]"))
+
+
+def is_stopped(pid):
+    """Whether a signal keeps a process from going on; False where the system does not tell."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False
 
 
 def run_faulty(stage, root, fault, told):
@@ -147,7 +168,7 @@ def _run_faulty(stage, root, fault, told):
         finally:
             layer.remove()
             sys.stderr.flush()
-            if layer.fault.what not in ("limit", "nobody"):
+            if layer.log:
                 json.dump(layer.log, log)
 
 
@@ -235,17 +256,17 @@ class Chains:
         folder.mkdir(exist_ok=True)
         self.before = contents(self.fresh())
 
-    def undisturbed(self, stage):
-        """The contents after a stage that nothing disturbed, and the operations that it did."""
-        if stage not in self._made:
+    def undisturbed(self, stage, among=CHANGES):
+        """The contents after a stage that nothing disturbed, and the operations of these kinds that it did."""
+        if (stage, among) not in self._made:
             root = self.fresh()
-            ending = run_faulty(stage, root, None, root.parent / "told")
+            ending = run_faulty(stage, root, Fault(among=among), root.parent / "told")
             assert ending.code == 0, ending.said
             assert not leftovers(root)
             check_done(root)
-            self._made[stage] = contents(root), ending.log
+            self._made[stage, among] = contents(root), ending.log
             shutil.rmtree(root)
-        return self._made[stage]
+        return self._made[stage, among]
 
     def fresh(self):
         """A copy of the chain, as it was before the stage; the one before it is gone."""

@@ -1,5 +1,7 @@
 """Rows of a tensor column: what goes in comes out, over any number of files, and what is not so is named."""
 
+import os
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -74,6 +76,27 @@ class TestRead:
 
 
 class TestFiles:
+    def test_a_file_that_is_cut_short_while_it_is_mapped_is_told(self, tmp_path):
+        """The system would end the process at the first row behind the file's new end."""
+        file = stored(tmp_path / "a.arrow", [numbers(4000)])
+        other = stored(tmp_path / "b.arrow", [numbers(3)])
+        rows = open_rows([file, other], "target", (2, 3, 3), np.dtype(np.int16))
+        size = file[0].stat().st_size
+        os.truncate(file[0], 8192)
+        with pytest.raises(
+            ArtifactError, match=rf"a\.arrow was cut short while it was in use: it has 8192 of {size} bytes"
+        ):
+            rows.read(np.array([3999]))
+        np.testing.assert_array_equal(rows.read(np.array([4001])), numbers(3)[1:2])
+
+    def test_a_file_that_is_replaced_or_removed_while_it_is_mapped_is_read_on(self, tmp_path):
+        file = stored(tmp_path / "a.arrow", [numbers(4000)])
+        rows = open_rows([file], "target", (2, 3, 3), np.dtype(np.int16))
+        stored(tmp_path / "a.arrow", [numbers(1, start=7)])
+        np.testing.assert_array_equal(rows.read(np.array([3999])), numbers(4000)[3999:])
+        file[0].unlink()
+        np.testing.assert_array_equal(rows.read(np.array([3998])), numbers(4000)[3998:3999])
+
     @pytest.mark.parametrize(("dtype", "shape"), [("int16", (2, 5, 5)), ("uint8", (4, 4, 3)), ("float16", (4, 4, 3))])
     def test_what_is_written_is_read_from_the_map(self, tmp_path, dtype, shape):
         blocks = [numbers(count, shape=shape, dtype=dtype) for count in (3, 1)]

@@ -1,14 +1,16 @@
 """Folders of images: the three layouts, what is refused, and what one bad file does."""
 
+import io
 import os
 
 import numpy as np
 import pytest
+from failing_file import FailingFile
 from PIL import Image
 
 from pretext.datasets.base import Rejected, Sample, SplitInfo
 from pretext.datasets.folder import build_folder
-from pretext.errors import DataError
+from pretext.errors import DataError, UnreadableError
 
 
 def put(folder, *names, shade=100):
@@ -137,6 +139,15 @@ def test_a_file_that_goes_away_is_rejected(tmp_path):
     source = build_folder(path=tmp_path)
     (tmp_path / "a.png").unlink()
     assert read_all(source, "unlabeled")[0] == Rejected("a.png", "can't be read: No such file or directory")
+
+
+def test_a_disk_that_fails_rejects_no_image(tmp_path, monkeypatch):
+    """The next start may read it: it must not be missing from the data set for good."""
+    put(tmp_path, "a.png", "b.png")
+    source = build_folder(path=tmp_path)
+    monkeypatch.setattr(os, "fdopen", lambda number, mode: io.BufferedReader(FailingFile(number, mode)))
+    with pytest.raises(UnreadableError, match=r"/a\.png can't be read: Input/output error"):
+        read_all(source, "unlabeled")
 
 
 def test_links(tmp_path):

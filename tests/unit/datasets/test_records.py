@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from failing_file import FailingFile
 
 from pretext.datasets.records import RecordFile, interleave, read_lines
-from pretext.errors import DataError
+from pretext.errors import DataError, UnreadableError
 
 
 def test_records_come_by_index(tmp_path):
@@ -30,6 +31,16 @@ def test_a_file_that_shrank_is_told(tmp_path):
     records = RecordFile(path, record_bytes=4)
     path.write_bytes(bytes(6))
     with path.open("rb", buffering=0) as handle, pytest.raises(DataError, match="ends inside record 1: 2 of 4 bytes"):
+        records.read(handle, 1)
+
+
+def test_a_disk_that_fails_is_told_with_the_file(tmp_path):
+    (tmp_path / "r.bin").write_bytes(bytes(8))
+    records = RecordFile(tmp_path / "r.bin", record_bytes=4)
+    with (
+        FailingFile(tmp_path / "r.bin") as handle,
+        pytest.raises(UnreadableError, match=r"r\.bin can't be read: Input/o"),
+    ):
         records.read(handle, 1)
 
 

@@ -5,16 +5,18 @@ import hashlib
 import io
 import os
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torchvision
+from failing_file import fail
 
 from pretext.datasets import stl10
 from pretext.datasets.base import SplitInfo
 from pretext.datasets.download import Archive
 from pretext.datasets.stl10 import CLASS_NAMES, RECORD_BYTES, build_stl10
-from pretext.errors import DataError
+from pretext.errors import DataError, UnreadableError
 
 COUNTS = {"unlabeled": 4, "train": 3, "test": 2}
 
@@ -134,6 +136,12 @@ def test_broken_files_are_told_with_their_figures(root):
         build(root)
     (folder / "train_X.bin").write_bytes(bytes(RECORD_BYTES + 1))
     with pytest.raises(DataError, match=f"{RECORD_BYTES + 1} bytes"):
+        build(root)
+
+
+def test_labels_that_the_disk_fails_to_give_are_told(root, monkeypatch):
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(UnreadableError, match=r"train_y\.bin can't be read: Input/output error"):
         build(root)
 
 

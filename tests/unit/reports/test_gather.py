@@ -1,6 +1,9 @@
-"""Reading runs: whole ones are read whole, and nothing that is wrong with one raises."""
+"""Reading runs: whole ones are read whole, and nothing that is wrong with one raises, but for a disk that fails."""
 
 from __future__ import annotations
+
+import errno
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from pretext.artifacts.atomic import read_json, write_json
 from pretext.artifacts.layout import RunLayout, find_runs
 from pretext.artifacts.results import read_predictions
+from pretext.errors import ArtifactError
 from pretext.reports.gather import BROKEN, DONE, MISMATCHED, UNFINISHED, MismatchError, check_content, gather, look
 
 
@@ -118,6 +122,19 @@ def test_truncated_manifest_is_broken(workshop):
     (run,) = workshop.gather()
     assert run.state == BROKEN
     assert "is not valid JSON" in run.issues[0].reason
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE])
+def test_a_disk_that_fails_is_told_and_no_fault_of_the_run(workshop, monkeypatch, code):
+    """A report that took the run for broken would be taken for current after the disk works again."""
+    workshop.add("a", ("probe-linear", 1.0))
+
+    def fail(path):
+        raise ArtifactError(f"{path} can't be read") from OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("pretext.reports.gather.read_metrics", fail)
+    with pytest.raises(ArtifactError, match=r"metrics\.parquet can't be read"):
+        workshop.gather()
 
 
 def test_missing_output_is_broken(workshop):
