@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,11 @@ class Rows:
 
         Raises:
             IndexError: As of `read`.
+            ArtifactError: As of `read`; a view of a file that is cut short later ends the process that looks at it.
         """
         owner = int(np.searchsorted(self._starts, start, side="right")) - 1
         if 0 <= start < stop <= self._starts[min(owner + 1, len(self._views))]:
+            self._check_lengths([owner])
             return self._views[owner][start - self._starts[owner] : stop - self._starts[owner]]
         return self.read(np.arange(start, stop))
 
@@ -66,12 +68,15 @@ class Rows:
             raise IndexError(f"positions must be in 0..{len(self) - 1}, got {index_B.min()}..{index_B.max()}")
         owner_B = np.searchsorted(self._starts, index_B, side="right") - 1
         owners = np.unique(owner_B)
-        for file in {self._files[owner] for owner in owners} if self._files else ():
-            file.check_length()
+        self._check_lengths(owners)
         for owner in owners:
             here = np.flatnonzero(owner_B == owner)
             out[here] = self._views[owner][index_B[here] - self._starts[owner]]
         return out
+
+    def _check_lengths(self, owners: Iterable[int]) -> None:
+        for file in {self._files[owner] for owner in owners} if self._files else ():
+            file.check_length()
 
 
 class RowWriter:
