@@ -1,6 +1,7 @@
 """Loss curves stay what they were: small trainings on drawn shapes, at least one for each objective, against golden.json.
 
-Those of fp32 are stored; tests/faults/test_numbers.py holds that bf16 follows them. What is meant to change a curve says so by storing it anew, with the same package versions or newer ones:
+Those of fp32 are stored; tests/faults/test_numbers.py holds that bf16 follows them. What is meant to change a curve says
+so by storing it anew, with the same package versions or newer ones:
 
     PYTHONPATH=tests/helpers python tests/pipeline/test_golden.py
 
