@@ -29,7 +29,7 @@ from pretext.training.device import Compute
 SIZE, SECONDS = 96, 6.0
 BATCH, PLAIN_BATCH = 256, 64  # the defaults of the stage, and of scripts
 WIDTHS = {"cpu": {"cnn": 1.0, "resnet18": 0.25}, "cuda": {"cnn": 1.0, "resnet18": 1.0}}
-IMAGES = {"cpu": {"cnn": 2048, "resnet18": 512}, "cuda": {"cnn": 65536, "resnet18": 32768}}
+IMAGES = {"cpu": {"cnn": 4096, "resnet18": 1536}, "cuda": {"cnn": 65536, "resnet18": 32768}}
 PLAIN_IMAGES = {"cpu": 256, "cuda": 8192}
 TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}  # of features' norm, where arithmetics differ
 
