@@ -144,6 +144,27 @@ def test_other_version_makes_it_anew(runs, quick, monkeypatch):
     assert run(_config(runs))["status"] == "done"
 
 
+def test_runs_that_change_meanwhile_are_told_and_the_report_before_stays(runs, fab, quick, monkeypatch):
+    run(_config(runs))
+    before = _state(runs.parent / "report")
+    fab.make_run(runs / "c", fab.make_data(runs.parent / "data" / "shapes", num_test=60), loss="bce")
+    render, told = report._render, runs / "c" / "manifest.json"
+
+    def render_late(document):
+        told.write_text(told.read_text() + "\n")
+        return render(document)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "_render", render_late)
+        with pytest.raises(ArtifactError, match="a run changed while its report was made; nothing of it was written"):
+            run(_config(runs))
+    after = _state(runs.parent / "report")
+    assert {name: after[name] for name in before if name != "manifest.json"} == {
+        name: state for name, state in before.items() if name != "manifest.json"}  # fmt: skip
+    assert read_json(runs.parent / "report" / "manifest.json")["status"] == "running"
+    assert run(_config(runs))["status"] == "done"
+
+
 def test_killed_half_way_goes_on(runs, quick, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(report, "to_html", lambda document: 1 / 0)
