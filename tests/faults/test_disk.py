@@ -136,7 +136,8 @@ def small_disk(folder: Path, size: int):
     try:
         yield
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        # at once, though maps of its files may still wait here for Python to let them go
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def sizes(files):

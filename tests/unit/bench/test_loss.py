@@ -47,10 +47,10 @@ def test_rows_are_complete_and_the_perceptual_ones_have_a_goal(monkeypatch):
     monkeypatch.setattr(loss, "NETWORK_BATCH", {"cpu": 2})
     monkeypatch.setattr(loss, "NETWORKS", ("squeezenet1_1",))
     rows = list(measure(CPU))
-    assert len({(row.what, row.against) for row in rows}) == len(rows) == 5
+    assert len({(row.what, row.against) for row in rows}) == len(rows) == 6
     assert {row.part for row in rows} == {"loss"}
     assert all(
         math.isfinite(value) and value > 0 for row in rows for value in (row.per_s, row.against_per_s, row.ratio)
     )
-    assert [row.goal for row in rows] == [None] * 4 + [1.0]
-    assert [row.bytes_each for row in rows] == [3 * 3 * 64 * 64 * 4] * 4 + [None]
+    assert [row.goal for row in rows] == [None] * 4 + [1.0, None]
+    assert [row.bytes_each for row in rows] == [3 * 3 * 64 * 64 * 4] * 4 + [None] * 2
